@@ -1,0 +1,5 @@
+"""A conversation and its forms: turns, JSON, saved file, messages."""
+
+from .conversation import Conversation
+
+__all__ = ["Conversation"]

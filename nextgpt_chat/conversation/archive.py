@@ -1,0 +1,162 @@
+"""The saved form of a conversation: a ZIP file of one JSON document and lossless media named by sha256.
+
+Such a file may come from anyone: nothing in it is unpacked to a path of its choosing, sizes are checked before
+reading, media are decoded as uploads are, and every hash is checked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..content import Audio, Image, Media, Video
+from ..errors import LimitError, MediaError
+from ..media import Limits, encode_lossless, read_exact
+from ..media.writing import replacing
+
+DOCUMENT = "conversation.json"
+_SUFFIXES = {"image": ".png", "audio": ".wav", "video": ".mp4"}
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+FORMAT_VERSION = 1
+_DOCUMENT_BYTES = 32_000_000
+_TOTAL_BYTES = 2_000_000_000
+_MEDIUM_BYTES = 1_000_000_000
+_LIMITS = Limits(
+    bytes=_MEDIUM_BYTES,
+    pixels=200_000_000,
+    side=65_536,
+    audio_seconds=1e6,
+    video_seconds=1e6,
+    video_frames=100_000,
+    sample_rate=2**31,
+    decode_seconds=120,
+    clip_side=65_536,
+    clip_bytes=_MEDIUM_BYTES,
+)
+"""Looser than for uploads: generated media and values made by programs are in here too."""
+
+
+def check_version(document: Any) -> None:
+    """Raises ValueError where there is no version, MediaError for one newer than this program."""
+    version = document.get("version") if isinstance(document, Mapping) else None
+    if not isinstance(version, int) or version < 1:
+        raise ValueError(f"a conversation is a mapping with a version, not {str(document)[:100]!r}")
+    if version > FORMAT_VERSION:
+        raise MediaError(
+            f"This conversation has format version {version}; this program reads up to {FORMAT_VERSION}. "
+            "Update the program."
+        )
+
+
+def plain(value: Any) -> Any:
+    """A copy of JSON-able facts with numpy's numbers as Python's."""
+    return json.loads(json.dumps(value, default=_number))
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise ValueError(f"{value!r} cannot be saved as JSON")
+
+
+def save(path: str | os.PathLike, document: Mapping[str, Any], media: Mapping[str, Media], generated: set[str]) -> None:
+    """Writes the ZIP file atomically. ``generated``: hashes of the media to mark as AI-generated.
+
+    Raises MediaError where the place cannot be written, LimitError for a medium over 1 GB.
+    """
+    try:
+        with (
+            replacing(path) as temporary,
+            zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file,
+        ):
+            file.writestr(DOCUMENT, json.dumps(document, ensure_ascii=False, indent=1))
+            for digest, medium in media.items():
+                if _array(medium).nbytes > _MEDIUM_BYTES:
+                    raise LimitError(f"A {medium.kind} of {_array(medium).nbytes / 1e9:.1f} GB is too large to save.")
+                suffix, data = encode_lossless(medium, digest in generated)
+                stored = zipfile.ZIP_DEFLATED if suffix == ".wav" else zipfile.ZIP_STORED
+                file.writestr(f"media/{digest}{suffix}", data, stored)
+    except OSError as error:
+        raise MediaError(f"The conversation could not be saved to {path}: {error}. Choose another place.") from error
+
+
+def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Media]]:
+    """The JSON document and the media that it refers to, by sha256.
+
+    Raises MediaError for a file that cannot be read, is not ours or damaged, LimitError for one that is too large.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            _check_sizes(path, file)
+            document = json.loads(file.read(DOCUMENT))
+            check_version(document)
+            media, total = {}, 0
+            for part in _media_parts(document):
+                media[part["sha256"]] = medium = _medium(path, file, part)
+                total += _array(medium).nbytes
+                if total > _TOTAL_BYTES:
+                    raise _too_large(path, total)
+            return document, media
+    except (LimitError, MediaError):
+        raise
+    except FileNotFoundError as error:
+        raise MediaError(f"{Path(path).name} was not found. Check its path.") from error
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise not_a_conversation(path, str(error)) from error
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise not_a_conversation(path, f"{type(error).__name__}: {error}") from error
+
+
+def not_a_conversation(path: str | os.PathLike, reason: str) -> MediaError:
+    return MediaError(
+        f"{Path(path).name} is not a saved conversation, or it is damaged ({reason[:200]}). "
+        "Choose a .zip file that was saved by this program."
+    )
+
+
+def _check_sizes(path: str | os.PathLike, file: zipfile.ZipFile) -> None:
+    entries = file.infolist()
+    total = sum(entry.file_size for entry in entries)
+    document = next((entry.file_size for entry in entries if entry.filename == DOCUMENT), 0)
+    if total > _TOTAL_BYTES or document > _DOCUMENT_BYTES:
+        raise _too_large(path, total)
+
+
+def _too_large(path: str | os.PathLike, size: int) -> LimitError:
+    return LimitError(
+        f"{Path(path).name} unpacks to {size / 1e6:.0f} MB or more; a saved conversation may have at most "
+        f"{_TOTAL_BYTES / 1e6:.0f} MB, {_DOCUMENT_BYTES / 1e6:.0f} MB of it words. Save a shorter one."
+    )
+
+
+def _media_parts(document: Any) -> list[dict[str, Any]]:
+    parts = [part for turn in document["turns"] for part in turn["parts"] if part["type"] in _SUFFIXES]
+    return list({part["sha256"]: part for part in parts}.values())
+
+
+def _medium(path: str | os.PathLike, file: zipfile.ZipFile, part: dict[str, Any]) -> Media:
+    digest, kind = part["sha256"], part["type"]
+    if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+        raise ValueError(f"{digest!r} is not a content hash")
+    name = f"media/{digest}{_SUFFIXES[kind]}"
+    # zipfile stops at the stated size, which has been checked, and compares the checksum.
+    medium = read_exact(file.read(name), limits=_LIMITS, name=f"{Path(path).name}: {name}")
+    if kind == "video" and isinstance(medium, Video):
+        medium = Video(medium.frames, float(part["fps"]))
+    if medium.kind != kind or medium.sha256 != digest:
+        raise not_a_conversation(path, f"{name} is not what the conversation refers to")
+    return medium
+
+
+def _array(medium: Media) -> np.ndarray:
+    if isinstance(medium, Image):
+        return medium.pixels
+    return medium.samples if isinstance(medium, Audio) else medium.frames

@@ -1,0 +1,202 @@
+"""What must not come in: each refusal names the file, the limit and the next step."""
+
+import struct
+import time
+import zlib
+
+import numpy as np
+import PIL.Image
+import pytest
+import soundfile
+from media_files import encode_clip, encode_sound, moving_square, ramp, tone
+
+from nextgpt_chat.errors import LimitError, MediaError
+from nextgpt_chat.media import Limits, read_media
+
+
+def test_text_named_png(tmp_path):
+    path = tmp_path / "notes.png"
+    path.write_text("milk, eggs, bread\n" * 20)
+    with pytest.raises(MediaError, match=r"notes\.png is not a picture.*looks like text.*Send a PNG"):
+        read_media(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "looks"),
+    [
+        (b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "playlist"),
+        (b"ffconcat version 1.0\nfile /etc/passwd\n", "playlist"),
+        (b"%PDF-1.4\n%\xc7\xec", "PDF"),
+        (b"PK\x03\x04\x00\x00", "ZIP"),
+        (b"\x00\x01\x02\x03\x04\x05", "another kind"),
+        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00", "HEIC"),
+    ],
+)
+def test_what_is_no_medium_is_named(content, looks):
+    with pytest.raises(MediaError, match=looks):
+        read_media(content, name="clip.mp4")
+
+
+def test_empty_missing_folder_and_odd_names(tmp_path):
+    (tmp_path / "empty.wav").touch()
+    with pytest.raises(MediaError, match=r"empty\.wav is empty \(0 bytes\)"):
+        read_media(tmp_path / "empty.wav")
+    with pytest.raises(MediaError, match=r"gone\.png was not found"):
+        read_media(tmp_path / "gone.png")
+    with pytest.raises(MediaError, match="is a folder"):
+        read_media(tmp_path)
+    with pytest.raises(MediaError, match=r"cannot be opened|not found"):
+        read_media("nul\0byte.png")
+    with pytest.raises(MediaError, match="not found"):
+        read_media("concat:/etc/passwd|/etc/hosts")
+    with pytest.raises(MediaError) as caught:
+        read_media(b"hello", name="a\nb" * 500)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_odd_file_names_mean_nothing_to_ffmpeg(tmp_path):
+    path = encode_clip(tmp_path / "clip.mp4", moving_square(), 4, "-c:v", "libx264")
+    assert read_media(path.rename(tmp_path / "-i concat:%03d 'x'.mp4")).frames.shape[0] == 8
+
+
+@pytest.mark.parametrize("faststart", [True, False])
+def test_a_truncated_mp4(tmp_path, faststart):
+    options = ["-movflags", "+faststart"] if faststart else []
+    path = encode_clip(tmp_path / "cut.mp4", moving_square(30), 10, "-c:v", "libx264", *options)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(MediaError, match=r"cut\.mp4 could not be read as a clip: its end is missing.*again"):
+        read_media(path)
+
+
+@pytest.mark.parametrize("keep", [0.02, 0.5])
+def test_a_truncated_webm(tmp_path, keep):
+    noise = np.random.default_rng(0).integers(0, 255, (60, 64, 64, 3), np.uint8)
+    path = encode_clip(tmp_path / "cut.webm", noise, 20, "-c:v", "libvpx", "-deadline", "realtime", "-b:v", "1M")
+    data = path.read_bytes()
+    path.write_bytes(data[: round(len(data) * keep)])
+    with pytest.raises(MediaError, match=r"cut\.webm could not be read"):
+        read_media(path)
+
+
+@pytest.mark.parametrize(("name", "form"), [("cut.png", "PNG"), ("cut.jpg", "JPEG"), ("cut.gif", "GIF")])
+def test_a_truncated_picture(tmp_path, name, form):
+    path = tmp_path / name
+    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(path, form)
+    path.write_bytes(path.read_bytes()[:1500])
+    with pytest.raises(MediaError, match=rf"{name} could not be read as a {form} picture"):
+        read_media(path)
+
+
+@pytest.mark.parametrize(
+    "head", [b"\xff\xd8\xff", b"GIF89a", b"OggS", b"ID3", b"fLaC", b"RIFF\0\0\0\0WAVE", b"\0\0\0\x08moov"]
+)
+def test_a_right_beginning_is_not_enough(head):
+    with pytest.raises(MediaError, match=r"^song\.mp3 could not be read as .*may be damaged"):
+        read_media(head + bytes(60), name="song.mp3")
+
+
+def test_a_sound_without_samples(tmp_path):
+    soundfile.write(tmp_path / "none.wav", np.zeros(0, np.float32), 16_000)
+    with pytest.raises(MediaError, match=r"none\.wav could not be read as a sound"):
+        read_media(tmp_path / "none.wav")
+
+
+def test_a_50_megapixel_bomb_is_refused_from_its_header(tmp_path):
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 10_000, 5_000, 8, 2, 0, 0, 0)
+    path = tmp_path / "bomb.png"  # its pixels are missing: decoding them would fail otherwise
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+    with pytest.raises(LimitError, match=r"bomb\.png is 10000 × 5000 pixels \(50\.0 mega.*at most 25 mega.*smaller"):
+        read_media(path)
+    with pytest.raises(LimitError, match="megapixels"):
+        read_media(PIL.Image.open(path))
+    with pytest.raises(LimitError, match="at most 50 pixels"):
+        read_media(PIL.Image.new("RGB", (60, 2)), limits=Limits(side=50))
+
+
+def test_an_hour_of_audio_is_refused_from_its_header(tmp_path):
+    path = tmp_path / "hour.flac"
+    soundfile.write(path, np.zeros(3600 * 1000, np.int16), 1000)
+    start = time.monotonic()
+    with pytest.raises(LimitError, match=r"hour\.flac is 60\.0 minutes long.*at most 300 seconds.*shorter piece"):
+        read_media(path)
+    assert time.monotonic() - start < 5
+
+
+def test_long_compressed_sounds_and_clips(tmp_path):
+    sound = encode_sound(tmp_path / "long.m4a", np.zeros(8000 * 4, np.float32), 8000, "-c:a", "aac")
+    with pytest.raises(LimitError, match=r"long\.m4a is 4\.\d seconds long.*at most 2 seconds"):
+        read_media(sound, limits=Limits(audio_seconds=2))
+    clip = encode_clip(tmp_path / "long.mp4", moving_square(40), 10, "-c:v", "libx264")
+    with pytest.raises(LimitError, match=r"long\.mp4 is 4\.0 seconds long.*a clip may last at most 3 seconds"):
+        read_media(clip, limits=Limits(video_seconds=3))
+    with pytest.raises(LimitError, match="more than 20 frames"):
+        read_media(clip, limits=Limits(video_frames=20))
+    with pytest.raises(LimitError, match="megapixels"):
+        read_media(clip, limits=Limits(pixels=4000))
+
+
+def test_a_live_clip_without_a_length_is_still_bounded(tmp_path):
+    live = ["-c:v", "libvpx", "-deadline", "realtime", "-live", "1"]
+    clip = encode_clip(tmp_path / "live.webm", moving_square(40), 10, *live)
+    with pytest.raises(LimitError, match="at most 2 seconds"):
+        read_media(clip, limits=Limits(video_seconds=2))
+
+
+def test_an_endless_gif(tmp_path):
+    frames = [PIL.Image.fromarray(frame) for frame in moving_square(30, 16, 16)]
+    for index, frame in enumerate(frames):
+        frame.putpixel((0, 0), (index * 8, 0, 0))
+    frames[0].save(tmp_path / "slow.gif", save_all=True, append_images=frames[1:], duration=5000)
+    with pytest.raises(LimitError, match="at most 60 seconds"):
+        read_media(tmp_path / "slow.gif")
+    with pytest.raises(LimitError, match="more than 10 frames"):
+        read_media(tmp_path / "slow.gif", limits=Limits(video_seconds=1000, video_frames=10))
+
+
+def test_too_many_bytes_and_too_high_a_rate(tmp_path):
+    with pytest.raises(LimitError, match=r"big\.png is 21\.0 MB; a file may have at most 20 MB"):
+        read_media(b"x" * 21_000_000, name="big.png")
+    soundfile.write(tmp_path / "fast.wav", tone(), 500_000)
+    with pytest.raises(LimitError, match="500000 samples a second; at most 192000"):
+        read_media(tmp_path / "fast.wav")
+
+
+def test_decoding_that_takes_too_long_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr("nextgpt_chat.media.reading._START_SECONDS", 0.0)
+    path = tmp_path / "picture.png"
+    PIL.Image.fromarray(ramp()).save(path)
+    with pytest.raises(LimitError, match=r"picture\.png took longer than 0\.01 seconds"):
+        read_media(path, limits=Limits(decode_seconds=0.01))
+
+
+def test_a_slow_ffmpeg_is_ended_by_the_worker(tmp_path):
+    path = encode_clip(tmp_path / "clip.mp4", moving_square(), 4, "-c:v", "libx264")
+    with pytest.raises(LimitError, match=r"clip\.mp4 took longer than 0\.01 seconds.*Send a smaller"):
+        read_media(path, limits=Limits(decode_seconds=0.01))
+
+
+@pytest.mark.parametrize("kind", ["png", "wav", "mp4", "gif"])
+def test_damaged_bytes_never_give_anything_but_media_or_our_errors(tmp_path, kind):
+    random = np.random.default_rng(1)
+    path = tmp_path / f"x.{kind}"
+    if kind == "wav":
+        soundfile.write(path, tone(), 16_000)
+    elif kind == "mp4":
+        encode_clip(path, moving_square(), 4, "-c:v", "libx264")
+    else:
+        frames = [PIL.Image.fromarray(frame) for frame in moving_square(3)]
+        frames[0].save(path, save_all=kind == "gif", append_images=frames[1:] if kind == "gif" else [])
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    for _ in range(3):
+        data = whole.copy()
+        data[random.integers(12, len(data), 20)] = random.integers(0, 256, 20)
+        try:
+            assert read_media(data.tobytes(), name="damaged").kind in ("image", "audio", "video")
+        except (MediaError, LimitError) as error:
+            assert "damaged" in str(error)
