@@ -1,0 +1,125 @@
+"""The same weights, words, seed, scheduler and steps give what the original and diffusers' own pipelines give."""
+
+import json
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from nextgpt_chat.decoders import DECODERS
+
+from .conftest import GOLDEN, GOLDEN_FOLDERS, KINDS, PIPELINES, golden_folder, small
+
+FACTS = json.loads((GOLDEN / "diffusion.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def golden():
+    tensors = load_file(GOLDEN / "diffusion.safetensors")
+    return lambda kind, name: tensors[f"{GOLDEN_FOLDERS[kind]}.{name}"]
+
+
+@pytest.fixture(scope="module")
+def golden_decoders():
+    return {kind: DECODERS[kind].from_folder(golden_folder(kind)) for kind in KINDS}
+
+
+def array_of(media) -> np.ndarray:
+    name = {"image": "pixels", "audio": "samples", "video": "frames"}[media.kind]
+    return getattr(media, name).astype(np.float64)
+
+
+def test_the_original_output_is_reproduced(kind, golden, golden_decoders):
+    sizes = {
+        "image": {},
+        "audio": {"seconds": FACTS["audio_length_in_s"]},
+        "video": {"frames": 3, "width": 24, "height": 16},
+    }
+    made = golden_decoders[kind].decode(
+        golden(kind, "prompt_embeds"),
+        latents=golden(kind, "latents"),
+        steps=FACTS["steps"],
+        guidance_scale=FACTS["guidance_scale"],
+        scheduler="checkpoint",
+        **sizes[kind],
+    )
+    name = {"image": "image_u8", "audio": "audio", "video": "frames_u8"}[kind]
+    expected = golden(kind, name).squeeze().numpy().astype(np.float64)
+    assert array_of(made).shape == expected.shape
+    assert np.abs(array_of(made) - expected).max() <= (1e-4 if kind == "audio" else 2)
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_the_original_text_states_are_reproduced(kind, golden, golden_decoders):
+    # Not for sound: the golden CLAP embeddings are not reproduced by these weights in eval mode (off by 0.1 to 0.24),
+    # probably because they were made with dropout on: CLAP's config is the only one that has any. The audio decoder's
+    # text states are held to diffusers' pipeline below instead.
+    decoder = golden_decoders[kind]
+    torch.testing.assert_close(decoder.empty_conditioning(), golden(kind, "encoded_cfg_embeds")[:1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        decoder.encode_text(["a small dog", "rain"]), golden(kind, "return_prompts_only"), atol=1e-5, rtol=0
+    )
+
+
+def test_keep_end_cuts_long_captions_like_the_original(golden, golden_decoders):
+    long = " ".join(["word"] * 60)
+    states = golden_decoders["image"].encode_text([long], keep_end=True)
+    torch.testing.assert_close(states, golden("image", "return_prompts_only_long"), atol=1e-5, rtol=0)
+    assert not torch.allclose(states, golden_decoders["image"].encode_text([long]), atol=1e-2)
+
+
+def run_pipeline(pipeline, kind: str, words: list[str], seed: int, **options) -> np.ndarray:
+    """Float arrays (B, …): pixels in [0, 1] or samples."""
+    sizes = small(kind)
+    renamed = {"seconds": "audio_length_in_s", "frames": "num_frames"}
+    options |= {renamed.get(name, name): value for name, value in sizes.items()}
+    pipeline.set_progress_bar_config(disable=True)
+    output = pipeline(words, generator=torch.Generator("cpu").manual_seed(seed), output_type="np", **options)
+    return np.stack(list(output["audios" if kind == "audio" else "frames" if kind == "video" else "images"]))
+
+
+@pytest.mark.parametrize("source", ["golden", "tiny"])
+@pytest.mark.parametrize("scheduler", ["checkpoint", "dpm++"])
+def test_equals_diffusers_own_pipeline(kind, source, scheduler, saved_folders, monkeypatch):
+    folder = golden_folder(kind) if source == "golden" else saved_folders[kind]
+    decoder = DECODERS[kind].from_folder(folder)
+    pipeline = getattr(diffusers, PIPELINES[kind]).from_pretrained(folder, torch_dtype=torch.float32)
+    if scheduler == "dpm++":
+        pipeline.scheduler = diffusers.DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    words = ["a small dog", "rain"]
+    expected = run_pipeline(pipeline, kind, words, seed=5, num_inference_steps=4, guidance_scale=3.0)
+
+    # Compared before rounding to 8 bits.
+    decoded = []
+    decode_with_vae = decoder._decode_with_vae
+    monkeypatch.setattr(
+        decoder, "_decode_with_vae", lambda *a, **k: decoded.append(decode_with_vae(*a, **k)) or decoded[-1]
+    )
+    made = decoder.decode(
+        decoder.encode_text(words), seed=5, steps=4, guidance_scale=3.0, scheduler=scheduler, **small(kind)
+    )
+    if kind == "audio":
+        ours = np.stack([one.samples for one in made])
+    else:
+        ours = (decoded[0] / 2 + 0.5).clamp(0, 1).movedim(1, -1).numpy().reshape(expected.shape)
+        levels = np.stack([array_of(one) for one in made])
+        assert np.abs(levels - expected * 255).max() <= 1
+    assert ours.shape == expected.shape
+    np.testing.assert_allclose(ours, expected, atol=1e-4)
+    if source == "tiny":  # the comparison means something: other words give another result
+        other = run_pipeline(pipeline, kind, ["tree"] * 2, seed=5, num_inference_steps=4, guidance_scale=3.0)
+        assert np.abs(other - expected).max() > 1e-3
+
+
+def test_without_guidance_equals_diffusers_own_pipeline(kind, decoder, saved_folders):
+    pipeline = getattr(diffusers, PIPELINES[kind]).from_pretrained(saved_folders[kind])
+    expected = run_pipeline(pipeline, kind, ["rain"], seed=7, num_inference_steps=3, guidance_scale=1.0)[0]
+    made = decoder.decode(
+        decoder.encode_text(["rain"]), seed=7, steps=3, guidance_scale=1.0, scheduler="checkpoint", **small(kind)
+    )
+    if kind == "audio":
+        np.testing.assert_allclose(array_of(made), expected, atol=1e-4)
+    else:
+        assert np.abs(array_of(made) - expected * 255).max() <= 1
