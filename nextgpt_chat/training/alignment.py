@@ -1,0 +1,196 @@
+"""The paper's three stages on the picture-book world (NExT-GPT, section 4 and 5).
+
+1. encoding-side alignment: the input projection learns to caption media for the frozen language model;
+2. decoding-side alignment: output projections and signal tokens learn, from captions alone, what the decoders' text
+   encoders would say;
+3. instruction tuning on dialogues: LoRA, both projections, signal tokens.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ..content import MEDIA_KINDS, MediaPart, TextPart, Turn
+from ..model import Example, Losses, NextGPTModel
+from ..picturebook.dialogues import Dialogue, MediaSlot
+from ..picturebook.values import words
+from ..prompting import SignalSegment, make_template
+from .contrastive import embed_values
+from .loop import Recipe, fit, step_rng
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """A medium of the world that was never rendered for the model: only its kind and the key of its embedding."""
+
+    kind: str
+    sha256: str
+
+
+class Embeddings:
+    """ImageBind embeddings of media slots, each rendered and encoded once; kept up to ``size`` of them.
+
+    ``renderings``: how many different renderings of one value there are; ``jitter`` is the length of the random
+    vector added whenever one is used, because the media that a chat makes are not perfect renderings.
+    """
+
+    def __init__(self, imagebind: Any, size: int = 150_000, renderings: int = 3, jitter: float = 0.05) -> None:
+        self.imagebind, self.size, self.renderings, self.jitter = imagebind, size, renderings, jitter
+        self.known: OrderedDict[str, Tensor] = OrderedDict()
+
+    def key(self, slot: MediaSlot) -> str:
+        return f"{slot.kind} {words(slot.value)} {slot.seed % self.renderings}"
+
+    def of(self, slots: list[MediaSlot]) -> dict[str, Tensor]:
+        """Key → embedding (E,) of every slot."""
+        missing = {self.key(slot): slot for slot in slots if self.key(slot) not in self.known}
+        if missing:
+            seeds = [slot.seed % self.renderings for slot in missing.values()]
+            made = embed_values(self.imagebind, [slot.value for slot in missing.values()], seeds)
+            for key, vector in zip(missing, made, strict=True):
+                self.known[key] = vector.half()
+        while len(self.known) > self.size:
+            self.known.popitem(last=False)
+        found = {self.key(slot): self.known[self.key(slot)].float() for slot in slots}
+        return {k: v + self.jitter * torch.randn_like(v) / len(v) ** 0.5 for k, v in found.items()}
+
+
+class CaptionStates:
+    """The decoders' text-encoder states of captions, computed once each: the targets of the output projections."""
+
+    def __init__(self, decoders: dict[str, Any], size: int = 12_000) -> None:
+        self.decoders, self.size = decoders, size
+        self.known: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
+
+    def of(self, wanted: list[tuple[str, str]]) -> list[Tensor]:
+        """(kind, caption) pairs → states, (tokens, width) or (1, width) for a decoder of single vectors."""
+        for kind in MEDIA_KINDS:
+            missing = sorted({c for k, c in wanted if k == kind and (k, c) not in self.known})
+            if missing:
+                for caption, states in zip(missing, self.decoders[kind].encode_text(missing), strict=True):
+                    self.known[kind, caption] = states.detach().cpu().half()
+        states = [self.known[pair].float() for pair in wanted]
+        while len(self.known) > self.size:
+            self.known.popitem(last=False)
+        return states
+
+
+def turns_of(dialogue: Dialogue, key: Callable[[MediaSlot], str]) -> list[Turn]:
+    """A dialogue as turns; media are stand-ins, and a slot's canonical caption travels with its part."""
+
+    def part(item: str | MediaSlot) -> TextPart | MediaPart:
+        if isinstance(item, str):
+            return TextPart(item)
+        return MediaPart(StandIn(item.kind, key(item)), caption=item.caption)  # type: ignore[arg-type]
+
+    return [Turn(turn.role, tuple(part(item) for item in turn.parts)) for turn in dialogue.turns]
+
+
+class Examples:
+    """Makes batches of training examples out of dialogues."""
+
+    def __init__(self, model: NextGPTModel, embeddings: Embeddings, states: CaptionStates) -> None:
+        self.model, self.embeddings, self.states = model, embeddings, states
+        lm = model.language_model
+        self.template = make_template("clean", lm.text, lm.signals)
+
+    def batch(
+        self, dialogues: list[Dialogue], *, text: bool = True, every: bool = False
+    ) -> tuple[list[Example], dict[str, Tensor]]:
+        """Examples and the embeddings of their media."""
+        slots = [slot for dialogue in dialogues for turn in dialogue.turns[:-1] for slot in turn.slots]
+        examples = []
+        for dialogue in dialogues:
+            segments = self.template.example(turns_of(dialogue, self.embeddings.key), text=text, every=every)
+            if dialogue.forced:
+                segments = tuple(replace(s, forced=True) if isinstance(s, SignalSegment) else s for s in segments)
+            runs = [(s.kind, s.part.caption) for s in segments if isinstance(s, SignalSegment)]
+            examples.append(Example(segments, tuple(self.states.of(runs))))
+        return examples, self.embeddings.of(slots)
+
+
+def freeze_for_stage(model: NextGPTModel, stage: int, *, rank: int = 16, all_rows: bool = False) -> list[nn.Parameter]:
+    """Leave trainable just what the stage trains, adding the adapter that holds it; returns those parameters.
+
+    ``all_rows`` trains every token's row, as the original does without meaning to (its resized embeddings stay
+    trainable in every stage); ours are the signal tokens' rows and the media marks'.
+    """
+    model.requires_grad_(False)
+    lm = model.language_model
+    rows = range(len(lm.tokenizer)) if all_rows else sorted(lm.signals.all)
+    if stage == 1:
+        model.input_projection.requires_grad_(True)
+        if all_rows:
+            lm.add_adapter(token_rows=rows)
+    else:
+        lm.add_adapter(rank=rank if stage == 3 else 0, token_rows=rows)
+        model.output_projection.requires_grad_(True)
+        model.input_projection.requires_grad_(stage == 3)
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def train_stage(
+    stage: int,
+    model: NextGPTModel,
+    examples: Examples,
+    draw: Callable[[random.Random], Dialogue],
+    recipe: Recipe,
+    run: Path,
+    *,
+    rank: int = 16,
+    all_rows: bool = False,
+    resume: bool = True,
+    evaluate: Callable[[int], dict[str, float]] | None = None,
+) -> dict[str, float]:
+    """Run one stage on the dialogues that ``draw`` makes."""
+    trained = freeze_for_stage(model, stage, rank=rank, all_rows=all_rows)
+    share = sum(p.numel() for p in trained) / sum(p.numel() for p in model.parameters())
+    print(f"stage {stage} trains {share:.1%} of the parameters (decoders not counted)")
+    fused = nullcontext if model.language_model.device.type == "cuda" else lambda: sdpa_kernel(SDPBackend.MATH)
+    steps = {1: model.captioning_loss, 2: model.alignment_loss, 3: model.instruction_loss}
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = random.Random(int(step_rng(recipe.seed, step).integers(2**31)))
+        batch, known = examples.batch([draw(rng) for _ in range(recipe.batch)], text=stage != 2, every=stage == 3)
+        with fused():
+            losses: Losses = steps[stage](batch, known)
+        numbers = {f"{kind} distance": float(value.detach()) for kind, value in losses.distance.items()}
+        numbers["cross entropy"], numbers["right"] = float(losses.cross_entropy.detach()), losses.accuracy
+        return losses.total, numbers
+
+    model.train()
+    if isinstance(model.imagebind, nn.Module):
+        model.imagebind.eval()
+    result = fit(
+        f"stage{stage}",
+        recipe,
+        {"model": _Trainable(model)},
+        loss,
+        run,
+        parameters=trained,
+        resume=resume,
+        evaluate=evaluate,
+        evaluate_every=500 if evaluate else 0,
+    )
+    model.eval()
+    return {**result, "trained share": share}
+
+
+class _Trainable(nn.Module):
+    """The language model and the projections, without the encoder and the decoders: what a stage's state is made of."""
+
+    def __init__(self, model: NextGPTModel) -> None:
+        super().__init__()
+        self.language_model = model.language_model
+        self.input_projection = model.input_projection
+        self.output_projection = model.output_projection

@@ -1,0 +1,131 @@
+"""Pretraining of the small ImageBind: pictures, clips, sounds against their captions (Girdhar et al. 2023, section 3).
+
+Every batch holds families of values that differ in a single attribute, so that the contrastive loss cannot be solved
+without reading size, position, motion, pitch and speed as well as the obvious things.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ..content import Audio, Image, Video
+from ..imagebind import ImageBind, ImageBindConfig, log_mel, preprocess_frames, preprocess_image
+from ..imagebind.preprocess import frames_of_clips
+from ..picturebook import CLIP_FPS, SAMPLE_RATE, animate, caption, draw, play
+from ..picturebook.values import Clip, Scene, Sound
+from . import worlddata
+from .loop import Recipe, fit, step_rng
+
+
+def render(value: Scene | Clip | Sound, seed: int) -> Image | Video | Audio:
+    """The medium that shows or voices a value."""
+    if isinstance(value, Scene):
+        return Image.from_pil(draw(value, seed))
+    if isinstance(value, Clip):
+        return Video(animate(value, seed), CLIP_FPS)
+    return Audio(play(value, seed), SAMPLE_RATE)
+
+
+def batch_views(media: list[Image] | list[Video] | list[Audio], config: ImageBindConfig) -> Tensor:
+    """``preprocess`` for many media of one kind and size at once, without the views that repeat others.
+
+    Pictures (B, 3, H, W); square clips (B, windows, 3, frames, H, W), one crop each; sounds no longer than a window
+    (B, 1, 1, bins, frames). One medium at a time would spend most of a training step in small operations.
+    """
+    first = media[0]
+    if isinstance(first, Audio):
+        waves = torch.from_numpy(np.stack([sound.samples for sound in media]))
+        return log_mel(waves - waves.mean(1, keepdim=True), config)[:, None]
+    if isinstance(first, Video):
+        every = torch.from_numpy(np.concatenate([clip.frames for clip in media]))
+        one_frame = dataclasses.replace(config, video_crops=1, video_clips=1, frames_per_clip=len(every))
+        scaled = preprocess_frames(every, 1.0, dataclasses.replace(one_frame, video_clip_seconds=len(every)))[0]
+        scaled = scaled.permute(1, 0, 2, 3).unflatten(0, (len(media), -1))
+        chosen = frames_of_clips(len(first.frames), first.fps, config)
+        return scaled[:, torch.tensor(chosen)].transpose(2, 3)
+    return torch.stack([preprocess_image(picture, config) for picture in media])
+
+
+def batch_loss(imagebind: ImageBind, tokenizer, groups: list[list], rng: np.random.Generator) -> tuple[Tensor, dict]:
+    """Symmetric InfoNCE of each group of values (pictures, clips or sounds) against their captions.
+
+    Equal values in one group are not each other's negatives.
+    """
+    words = random.Random(int(rng.integers(2**31)))
+    every = [value for group in groups for value in group]
+    tokens = tokenizer([caption(value, words) for value in every], padding=True, return_tensors="pt")
+    texts = imagebind.encode_text(tokens.input_ids.to(imagebind.device))
+    scale = imagebind.text_logit_scale()
+    losses, numbers, start = [], {}, 0
+    for group in groups:
+        media = [render(value, worlddata.new_seed(rng)) for value in group]
+        views = batch_views(media, imagebind.config).to(imagebind.device)
+        kind = media[0].kind
+        encoded = encode_views(imagebind, kind, views)
+        logits = scale * encoded.float() @ texts[start : start + len(group)].float().T
+        start += len(group)
+        same = torch.tensor([[a == b for b in group] for a in group], device=logits.device)
+        same.fill_diagonal_(False)
+        logits = logits.masked_fill(same, float("-inf"))
+        target = torch.arange(len(group), device=logits.device)
+        losses.append((F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2)
+        numbers[f"{kind} right"] = float((logits.argmax(1) == target).float().mean())
+    return torch.stack(losses).sum(), numbers
+
+
+def train_imagebind(
+    imagebind: ImageBind,
+    tokenizer,
+    recipe: Recipe,
+    run: Path,
+    *,
+    pictures: int = 48,
+    clips: int = 24,
+    sounds: int = 24,
+    resume: bool = True,
+) -> dict[str, float]:
+    """Fit all three towers. A step sees ``pictures`` + ``clips`` + ``sounds`` media, each with a caption."""
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = step_rng(recipe.seed, step)
+        groups = [
+            worlddata.families(worlddata.scenes(), rng, pictures),
+            worlddata.families(worlddata.clips(), rng, clips),
+            worlddata.families(worlddata.sounds(), rng, sounds),
+        ]
+        # Plain matrix products: the fused CPU kernel is slower for heads this narrow, and much slower in bf16.
+        with sdpa_kernel(SDPBackend.MATH):
+            return batch_loss(imagebind, tokenizer, groups, rng)
+
+    imagebind.train()
+    result = fit("imagebind", recipe, {"imagebind": imagebind}, loss, run, resume=resume)
+    imagebind.eval()
+    return result
+
+
+def encode_views(imagebind: ImageBind, kind: str, views: Tensor) -> Tensor:
+    """(B, E) of what ``batch_views`` gave for media of one kind."""
+    encode = {"image": imagebind.encode_image, "video": imagebind.encode_video, "audio": imagebind.encode_audio}
+    return encode[kind](views)
+
+
+@torch.no_grad()
+def embed_values(imagebind: ImageBind, values: list, seeds: list[int], batch: int = 64) -> Tensor:
+    """(n, E): embeddings of one rendering of each value, equal to ``encode_media``'s but many at a time."""
+    result = torch.empty(len(values), imagebind.config.embedding_dim)
+    for shape in (Scene, Clip, Sound):
+        rows = [number for number, value in enumerate(values) if isinstance(value, shape)]
+        for start in range(0, len(rows), batch):
+            some = rows[start : start + batch]
+            media = [render(values[number], seeds[number]) for number in some]
+            views = batch_views(media, imagebind.config).to(imagebind.device, imagebind.dtype)
+            result[some] = encode_views(imagebind, media[0].kind, views).float().cpu()
+    return result

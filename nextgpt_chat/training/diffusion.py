@@ -1,0 +1,227 @@
+"""Pretraining of the three small diffusion decoders, each together with its own text encoder, on cached latents.
+
+Velocity prediction (Salimans & Ho 2022), a tenth of the captions emptied for classifier-free guidance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel, UNet3DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from tqdm import tqdm
+from transformers import ClapTextConfig, ClapTextModelWithProjection, CLIPTextConfig, CLIPTextModel
+
+from .caption_tokens import CONTEXT
+from .loop import Recipe, fit, step_rng, write_state
+
+LATENT_CHANNELS = 8
+EMPTY_SHARE = 0.1
+
+
+def make_scheduler() -> DDIMScheduler:
+    """SD's schedule with a noisier end, so that sampling may start from pure noise; "trailing" starts there."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.02,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        timestep_spacing="trailing",
+    )
+
+
+def clip_text_encoder(tokenizer, width: int = 128, layers: int = 2) -> CLIPTextModel:
+    """States (B, 77, width) for the image and video decoders."""
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=max(1, width // 32),
+        max_position_embeddings=CONTEXT,
+        projection_dim=width,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return CLIPTextModel(config)
+
+
+def clap_text_encoder(tokenizer, width: int = 128, layers: int = 2) -> ClapTextModelWithProjection:
+    """One embedding (B, width) for the audio decoder. Positions for ``width`` tokens: AudioLDM's stock pipeline pads
+    the empty prompt to that many."""
+    config = ClapTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=max(1, width // 32),
+        max_position_embeddings=max(width, CONTEXT) + tokenizer.pad_token_id + 1,
+        projection_dim=width,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return ClapTextModelWithProjection(config)
+
+
+def image_unet(channels: tuple[int, ...] = (64, 128), text_width: int = 128) -> UNet2DConditionModel:
+    """Latents (B, 8, 16, 16), attention where it is cheap, at 8 × 8. ``attention_head_dim`` counts heads in 2-d."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        block_out_channels=channels,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=text_width,
+        attention_head_dim=tuple(c // 32 for c in channels),
+        norm_num_groups=16,
+    )
+
+
+def audio_unet(channels: tuple[int, ...] = (64, 128), embedding: int = 128) -> UNet2DConditionModel:
+    """Latents (B, 8, 50, 16) of 2-second mel spectrograms, conditioned by one embedding in place of class labels."""
+    return UNet2DConditionModel(
+        sample_size=50,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        block_out_channels=channels,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=channels,
+        attention_head_dim=tuple(c // 32 for c in channels),
+        norm_num_groups=16,
+        class_embed_type="simple_projection",
+        projection_class_embeddings_input_dim=embedding,
+        class_embeddings_concat=True,
+    )
+
+
+def video_unet(channels: tuple[int, ...] = (64, 128), text_width: int = 128) -> UNet3DConditionModel:
+    """Latents (B, 8, 8 frames, 8, 8). (In 3-d UNets ``attention_head_dim`` is a head's width.)"""
+    return UNet3DConditionModel(
+        sample_size=8,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        block_out_channels=channels,
+        layers_per_block=1,
+        down_block_types=("DownBlock3D", "CrossAttnDownBlock3D"),
+        up_block_types=("CrossAttnUpBlock3D", "UpBlock3D"),
+        cross_attention_dim=text_width,
+        attention_head_dim=32,
+        norm_num_groups=16,
+    )
+
+
+def inflate(image: nn.Module, video: nn.Module) -> int:
+    """Start the video UNet's spatial layers from the trained image UNet's; returns how many tensors were taken.
+
+    Linear projections of the one are 1 × 1 convolutions of the other. Temporal transformers start as the identity.
+    """
+    source, target = image.state_dict(), video.state_dict()
+    taken = {}
+    for name, value in source.items():
+        if name in target and target[name].numel() == value.numel():
+            taken[name] = value.reshape(target[name].shape)
+    video.load_state_dict({**target, **taken})
+    for name, parameter in video.named_parameters():
+        if ("temp_attentions" in name and "proj_out" in name) or "transformer_in.proj_out" in name:
+            nn.init.zeros_(parameter)
+    return len(taken)
+
+
+@torch.no_grad()
+def cached_latents(
+    file: Path, vae: AutoencoderTiny, batches: Callable[[], Iterator[tuple[list[int], Tensor]]], count: int, label: str
+) -> tuple[Tensor, list[int]]:
+    """At least ``count`` rows and their float16 latents of unit variance; made once, kept in ``file``.
+
+    ``batches`` yields (rows, inputs of the autoencoder) without end; a row may have several inputs (a clip's frames).
+    """
+    if file.exists():
+        saved = torch.load(file, weights_only=True)
+        if len(saved["rows"]) >= count:
+            return saved["latents"], saved["rows"]
+    device = next(vae.parameters()).device
+    latents, rows = [], []
+    with tqdm(total=count, desc=f"latents of {label}", mininterval=5) as bar:
+        for some, inputs in batches():
+            z = vae.encoder(inputs.to(device, memory_format=torch.channels_last))
+            latents.append((z * vae.config.scaling_factor).half().cpu().contiguous())
+            rows += some
+            bar.update(len(some))
+            if len(rows) >= count:
+                break
+    file.parent.mkdir(parents=True, exist_ok=True)
+    result = torch.cat(latents)
+    write_state(file, {"latents": result, "rows": rows})
+    return result, rows
+
+
+def train_diffusion(
+    name: str,
+    unet: nn.Module,
+    text_encoder: nn.Module,
+    encode: Callable[[list[str]], Tensor],
+    draw_batch: Callable[[np.random.Generator, int], tuple[Tensor, list[str]]],
+    recipe: Recipe,
+    run: Path,
+    *,
+    resume: bool = True,
+) -> dict[str, float]:
+    """Fit ``unet`` and ``text_encoder`` together.
+
+    Args:
+        encode: captions → conditioning, differentiable; ``""`` is the unconditional one.
+        draw_batch: (rng, size) → clean latents (size, …) of unit variance and their captions.
+    """
+    scheduler = make_scheduler()
+    device = next(unet.parameters()).device
+    as_class = isinstance(unet, UNet2DConditionModel) and unet.config.class_embed_type is not None
+    plain = isinstance(unet, UNet2DConditionModel)
+    if plain:
+        # The fused attention kernel is slow on CPU for narrow heads, and very slow in bf16.
+        processors = unet.attn_processors
+        unet.set_attn_processor(AttnProcessor())
+        unet.to(memory_format=torch.channels_last)
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = step_rng(recipe.seed, step)
+        clean, captions = draw_batch(rng, recipe.batch)
+        captions = ["" if rng.random() < EMPTY_SHARE else caption for caption in captions]
+        clean = clean.to(device, torch.float32)
+        noise = torch.randn_like(clean)
+        # One time step from each of ``batch`` equal slices: less noise in the loss than independent ones.
+        slices = (torch.arange(len(clean)) + torch.rand(len(clean))) / len(clean)
+        times = (slices[torch.randperm(len(clean))] * scheduler.config.num_train_timesteps).long().to(device)
+        noisy = scheduler.add_noise(clean, noise, times)
+        wanted = scheduler.get_velocity(clean, noise, times)
+        with nullcontext() if device.type == "cuda" else sdpa_kernel(SDPBackend.MATH):
+            condition = encode(captions)
+            if as_class:
+                made = unet(noisy, times, encoder_hidden_states=None, class_labels=condition).sample
+            else:
+                made = unet(noisy, times, encoder_hidden_states=condition).sample
+        return (made.float() - wanted).square().mean(), {}
+
+    unet.train(), text_encoder.train()
+    modules = {"unet": unet, "text_encoder": text_encoder}
+    result = fit(name, recipe, modules, loss, run, resume=resume)
+    unet.eval(), text_encoder.eval()
+    if plain:
+        unet.set_attn_processor(processors)
+        unet.to(memory_format=torch.contiguous_format)
+    return result

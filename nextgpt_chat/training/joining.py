@@ -1,0 +1,95 @@
+"""The paper's three stages as commands: join the frozen parts, train, leave a model that opens with ``load_stage``."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ..decoders import DECODERS
+from ..imagebind import load_imagebind
+from ..language_model import LanguageModel
+from ..model import NextGPTModel
+from ..picturebook.dialogues import Dialogue, dialogue
+from ..projections import InputProjection, OutputProjectionConfig, build_output_projection
+from . import alignment
+from .workshop import Workshop
+
+DESCRIBING = ("describe_image", "describe_audio", "describe_video", "describe_without_words")
+MAKING = ("make_image", "make_audio", "make_video")
+
+
+def new_model(w: Workshop) -> NextGPTModel:
+    """The frozen parts joined by projections that know nothing yet."""
+    imagebind = load_imagebind(w.need("imagebind", "imagebind"))
+    lm = LanguageModel.from_folder(w.need("language_model", "lm"))
+    decoders = {kind: DECODERS[kind].from_folder(w.need(f"{kind}_decoder", kind)) for kind in DECODERS}
+    projections = {}
+    for kind, decoder in decoders.items():
+        shape = decoder.conditioning_shape
+        tokens, width = (1, shape[0]) if len(shape) == 1 else shape
+        count = lm.signal_tokens.count(kind)
+        projections[kind] = build_output_projection(
+            OutputProjectionConfig(lm.width, width, count, tokens, "transformer", *w.sizes.output_projection)
+        )
+    model = NextGPTModel(
+        imagebind, InputProjection(imagebind.config.embedding_dim, lm.width), lm, projections, decoders
+    )
+    return model.to(w.device)
+
+
+def load_stage(w: Workshop, stage: int) -> NextGPTModel:
+    """The model as a finished stage left it (0: none yet)."""
+    model = new_model(w)
+    if stage:
+        folder = w.need(f"stage{stage}", f"stage{stage}")
+        adapter = folder / "adapter"
+        model.language_model = LanguageModel.from_folder(
+            folder / "language_model", adapter if adapter.exists() else None, device=w.device
+        )
+        state = torch.load(folder / "projections.pt", map_location=w.device, weights_only=True)
+        model.input_projection.load_state_dict(state["input"])
+        model.output_projection.load_state_dict(state["output"])
+    return model
+
+
+def save_stage(w: Workshop, stage: int, model: NextGPTModel) -> None:
+    folder = w.part(f"stage{stage}")
+    folder.mkdir(parents=True, exist_ok=True)
+    model.language_model.save(folder / "language_model", folder / "adapter")
+    state = {"input": model.input_projection.state_dict(), "output": model.output_projection.state_dict()}
+    torch.save(state, folder / "projections.pt")
+
+
+def stage_dialogue(stage: int) -> Callable[[random.Random], Dialogue]:
+    """What a stage is trained on: descriptions of media, requests for media, all dialogues."""
+    kinds = {1: DESCRIBING, 2: MAKING}
+
+    def draw_one(rng: random.Random) -> Dialogue:
+        return dialogue(rng, kind=rng.choice(kinds[stage])) if stage in kinds else dialogue(rng)
+
+    return draw_one
+
+
+def train_alignment(stage: int) -> Callable[[Workshop], dict[str, Any]]:
+    def runner(w: Workshop) -> dict[str, Any]:
+        model = load_stage(w, stage - 1)
+        examples = alignment.Examples(
+            model, alignment.Embeddings(model.imagebind), alignment.CaptionStates(model.decoders)
+        )
+        result = alignment.train_stage(
+            stage,
+            model,
+            examples,
+            stage_dialogue(stage),
+            w.recipe(f"stage{stage}"),
+            w.state(f"stage{stage}"),
+            rank=w.sizes.lora_rank,
+            resume=w.resume,
+        )
+        save_stage(w, stage, model)
+        return result
+
+    return runner

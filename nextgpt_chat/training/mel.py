@@ -1,0 +1,43 @@
+"""Log mel spectrograms as the audio decoder's autoencoder and vocoder see them (AudioLDM: 64 bins, hop 10 ms)."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+RATE = 16_000
+HOP = 160
+WINDOW = 1024
+BINS = 64
+LOWEST, HIGHEST = 50.0, 8000.0
+FLOOR = 1e-5
+CENTRE, SPREAD = -2.0, 5.0
+"""log mel energies are shifted and scaled by these to about [-1.6, 1.7], the range the autoencoder likes."""
+
+
+@cache
+def mel_filters(bins: int = BINS, fft: int = WINDOW, rate: int = RATE) -> Tensor:
+    """(fft / 2 + 1, bins) triangles of unit peak, equally spaced in mel (2595 log10(1 + f/700))."""
+    edges = torch.tensor([LOWEST, HIGHEST]).div(700).add(1).log10().mul(2595)
+    points = 700 * (10 ** (torch.linspace(float(edges[0]), float(edges[1]), bins + 2) / 2595) - 1)
+    frequencies = torch.linspace(0, rate / 2, fft // 2 + 1)[:, None]
+    rising = (frequencies - points[:-2]) / (points[1:-1] - points[:-2])
+    falling = (points[2:] - frequencies) / (points[2:] - points[1:-1])
+    return torch.minimum(rising, falling).clamp(min=0)
+
+
+def magnitudes(waves: Tensor, fft: int, hop: int) -> Tensor:
+    """(B, frames, fft / 2 + 1) of waves (B, n), Hann window, n / hop frames."""
+    pad = (fft - hop) // 2
+    padded = torch.nn.functional.pad(waves[:, None], (pad, fft - hop - pad), mode="reflect")[:, 0]
+    window = torch.hann_window(fft, device=waves.device)
+    spectrum = torch.stft(padded.float(), fft, hop, fft, window, center=False, return_complex=True)
+    return (spectrum.real.square() + spectrum.imag.square() + 1e-9).sqrt().transpose(1, 2)
+
+
+def log_mel(waves: Tensor) -> Tensor:
+    """(B, n / HOP, BINS) of waves (B, n) at RATE, in the vocoder's units."""
+    energies = magnitudes(waves, WINDOW, HOP) @ mel_filters().to(waves.device)
+    return (energies.clamp(min=FLOOR).log() - CENTRE) / SPREAD

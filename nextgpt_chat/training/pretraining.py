@@ -1,0 +1,270 @@
+"""Pretraining of the frozen parts, in place of the public ones: one function a stage.
+
+Each reads the parts it builds on from the workshop and leaves its own there.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderTiny
+from torch import Tensor
+from transformers import CLIPTokenizer, RobertaTokenizer, SpeechT5HifiGan
+
+from ..decoders import DECODERS, fast_temporal_convolutions
+from ..imagebind import ImageBind, save_imagebind
+from ..picturebook import CLIP_FRAMES, animate, captions, draw, play
+from ..picturebook.dialogues import as_text, dialogue
+from . import autoencoder, contrastive, diffusion, language, mel, vocoder, worlddata
+from .caption_tokens import train_clip_tokenizer, train_roberta_tokenizer
+from .workshop import Workshop
+
+# --- autoencoders and vocoder ----------------------------------------------------------------------------------
+
+
+def picture_crops(rng: np.random.Generator, size: int) -> Tensor:
+    """(size, 3, 64, 64): frames of clips, and pieces of pictures."""
+    crops: list[np.ndarray] = []
+    while len(crops) < size:
+        if rng.random() < 0.35:
+            frames = animate(worlddata.pick(worlddata.clips(), rng), worlddata.new_seed(rng))
+            crops.append(frames[int(rng.integers(len(frames)))])
+        else:
+            pixels = np.asarray(draw(worlddata.pick(worlddata.scenes(), rng), worlddata.new_seed(rng)))
+            for _ in range(2):
+                y, x = rng.integers(0, pixels.shape[0] - 63, 2)
+                crops.append(pixels[y : y + 64, x : x + 64])
+    return worlddata.to_tensor(np.stack(crops[:size]))
+
+
+def train_vae(w: Workshop) -> dict[str, Any]:
+    vae = autoencoder.picture_autoencoder(w.sizes.vae_channels).to(w.device)
+    result = autoencoder.train_autoencoder("vae", vae, picture_crops, w.recipe("vae"), w.state("vae"), resume=w.resume)
+    vae.to(memory_format=torch.contiguous_format).save_pretrained(w.part("vae"))
+    return result
+
+
+def mel_crops(rng: np.random.Generator, size: int) -> Tensor:
+    """(size, 1, 64 frames, 64 bins)."""
+    waves = [play(worlddata.pick(worlddata.sounds(), rng), worlddata.new_seed(rng)) for _ in range(size // 2)]
+    spectra = mel.log_mel(torch.from_numpy(np.stack(waves)))
+    starts = rng.integers(0, spectra.shape[1] - 63, size)
+    return torch.stack([spectra[i // 2, a : a + 64] for i, a in enumerate(starts)])[:, None]
+
+
+def train_audio_vae(w: Workshop) -> dict[str, Any]:
+    vae = autoencoder.mel_autoencoder(w.sizes.mel_channels).to(w.device)
+    result = autoencoder.train_autoencoder(
+        "audio-vae", vae, mel_crops, w.recipe("audio-vae"), w.state("audio-vae"), resume=w.resume
+    )
+    vae.to(memory_format=torch.contiguous_format).save_pretrained(w.part("audio-vae"))
+    return result
+
+
+def train_vocoder(w: Workshop) -> dict[str, Any]:
+    network = vocoder.build_vocoder(w.sizes.vocoder_channels).to(w.device)
+    result = vocoder.train_vocoder(network, w.recipe("vocoder"), w.state("vocoder"), resume=w.resume)
+    network.save_pretrained(w.part("vocoder"))
+    return result
+
+
+# --- ImageBind and language model ------------------------------------------------------------------------------
+
+
+def train_imagebind(w: Workshop) -> dict[str, Any]:
+    tokenizer = train_clip_tokenizer()
+    imagebind = ImageBind(w.sizes.imagebind(len(tokenizer))).to(w.device)
+    pictures, clips, sounds = w.sizes.imagebind_batch
+    result = contrastive.train_imagebind(
+        imagebind,
+        tokenizer,
+        w.recipe("imagebind"),
+        w.state("imagebind"),
+        pictures=pictures,
+        clips=clips,
+        sounds=sounds,
+        resume=w.resume,
+    )
+    w.part("imagebind").mkdir(parents=True, exist_ok=True)
+    save_imagebind(imagebind, w.part("imagebind"), torch.float32)
+    tokenizer.save_pretrained(w.part("imagebind") / "tokenizer")
+    return result
+
+
+def spoken(rng: random.Random, held_out: bool = False) -> list[tuple[str, str]]:
+    """One dialogue without media, for the language model."""
+    return as_text(dialogue(rng, held_out=held_out), rng)
+
+
+def train_lm(w: Workshop) -> dict[str, Any]:
+    rng = random.Random(5)
+    some: Iterator = (spoken(rng) for _ in range(w.sizes.tokenizer_dialogues))
+    tokenizer = language.train_tokenizer(some, w.state("lm") / "tokenizer.model", w.sizes.vocabulary)
+    lm = language.build_language_model(tokenizer, w.sizes.lm_width, w.sizes.lm_layers, w.sizes.context).to(w.device)
+    result = language.train_language_model(
+        lm,
+        spoken,
+        w.recipe("lm"),
+        w.state("lm"),
+        held_out=lambda rng: spoken(rng, held_out=True),
+        resume=w.resume,
+    )
+    lm.save(w.part("language_model"))
+    return result
+
+
+# --- diffusion decoders ----------------------------------------------------------------------------------------
+
+
+def load_vae(w: Workshop, name: str) -> AutoencoderTiny:
+    vae = AutoencoderTiny.from_pretrained(w.need(name, name)).to(w.device).eval()
+    return vae.requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def _latents(
+    w: Workshop,
+    name: str,
+    vae: AutoencoderTiny,
+    pool: tuple,
+    render: Callable[[Any, int], np.ndarray],
+    to_input: Callable[[np.ndarray], Tensor],
+    count: int,
+) -> tuple[Tensor, list]:
+    """Latents of about ``count`` renderings and their values: the pool in random order, again and again."""
+
+    def batches() -> Iterator[tuple[list[int], Tensor]]:
+        rng = np.random.default_rng(29)
+        size = min(32, len(pool))
+        while True:
+            order = rng.permutation(len(pool)).tolist()
+            for start in range(0, len(order) - size + 1, size):
+                rows = order[start : start + size]
+                yield rows, to_input(np.stack([render(pool[row], worlddata.new_seed(rng)) for row in rows]))
+
+    latents, rows = diffusion.cached_latents(w.root / "cache" / f"{name}.pt", vae, batches, count, name)
+    return latents, [pool[row] for row in rows]
+
+
+def _caption(value: Any, rng: np.random.Generator) -> str:
+    """Mostly the canonical caption, on which the chat conditions; sometimes another, so that words may vary."""
+    every = captions(value)
+    return every[0] if rng.random() < 0.7 else every[int(rng.integers(len(every)))]
+
+
+def _draw_batch(latents: Tensor, values: list):
+    def batch(rng: np.random.Generator, size: int) -> tuple[Tensor, list[str]]:
+        rows = rng.integers(0, len(values), size)
+        return latents[torch.from_numpy(rows)], [_caption(values[row], rng) for row in rows]
+
+    return batch
+
+
+def _clip_encode(tokenizer: CLIPTokenizer, text_encoder: torch.nn.Module):
+    def encode(texts: list[str]) -> Tensor:
+        tokens = tokenizer(
+            texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+        )
+        return text_encoder(tokens.input_ids.to(text_encoder.device))[0]
+
+    return encode
+
+
+def _clap_encode(tokenizer: RobertaTokenizer, text_encoder: torch.nn.Module):
+    def encode(texts: list[str]) -> Tensor:
+        tokens = tokenizer(texts, padding=True, return_tensors="pt").to(text_encoder.device)
+        embedding = text_encoder(tokens.input_ids, attention_mask=tokens.attention_mask).text_embeds
+        return torch.nn.functional.normalize(embedding.float(), dim=-1)
+
+    return encode
+
+
+def _render_picture(value: Any, seed: int) -> np.ndarray:
+    return np.asarray(draw(value, seed))
+
+
+def train_image(w: Workshop) -> dict[str, Any]:
+    vae = load_vae(w, "vae")
+    latents, values = _latents(
+        w, "pictures", vae, worlddata.scenes(), _render_picture, worlddata.to_tensor, w.sizes.cached_pictures
+    )
+    tokenizer = train_clip_tokenizer()
+    text_encoder = diffusion.clip_text_encoder(tokenizer, w.sizes.text_width).to(w.device)
+    unet = diffusion.image_unet(w.sizes.unet_channels, w.sizes.text_width).to(w.device)
+    result = diffusion.train_diffusion(
+        "image",
+        unet,
+        text_encoder,
+        _clip_encode(tokenizer, text_encoder),
+        _draw_batch(latents, values),
+        w.recipe("image"),
+        w.state("image"),
+        resume=w.resume,
+    )
+    save_decoder(w, "image", unet=unet, vae=vae, tokenizer=tokenizer, text_encoder=text_encoder)
+    return result
+
+
+def train_video(w: Workshop) -> dict[str, Any]:
+    vae = load_vae(w, "vae")
+
+    def to_input(clips: np.ndarray) -> Tensor:
+        return worlddata.to_tensor(clips.reshape(-1, *clips.shape[2:]))
+
+    latents, values = _latents(w, "clips", vae, worlddata.clips(), animate, to_input, w.sizes.cached_clips)
+    # (n · frames, c, h, w) → (n, c, frames, h, w)
+    latents = latents.unflatten(0, (len(values), CLIP_FRAMES)).transpose(1, 2)
+    image = DECODERS["image"].from_folder(w.need("image_decoder", "image"))
+    tokenizer, text_encoder = image.tokenizer, image.text_encoder.requires_grad_(True).to(w.device)
+    unet = diffusion.video_unet(w.sizes.unet_channels, w.sizes.text_width)
+    taken = diffusion.inflate(image.unet, unet)
+    fast_temporal_convolutions(unet.to(w.device))
+    result = diffusion.train_diffusion(
+        "video",
+        unet,
+        text_encoder,
+        _clip_encode(tokenizer, text_encoder),
+        _draw_batch(latents, values),
+        w.recipe("video"),
+        w.state("video"),
+        resume=w.resume,
+    )
+    save_decoder(w, "video", unet=unet, vae=vae, tokenizer=tokenizer, text_encoder=text_encoder)
+    return {**result, "tensors from the image UNet": taken}
+
+
+def train_audio(w: Workshop) -> dict[str, Any]:
+    vae = load_vae(w, "audio-vae")
+
+    def to_input(waves: np.ndarray) -> Tensor:
+        return mel.log_mel(torch.from_numpy(waves))[:, None]
+
+    latents, values = _latents(w, "sounds", vae, worlddata.sounds(), play, to_input, w.sizes.cached_sounds)
+    tokenizer = train_roberta_tokenizer()
+    text_encoder = diffusion.clap_text_encoder(tokenizer, w.sizes.text_width).to(w.device)
+    unet = diffusion.audio_unet(w.sizes.audio_unet_channels, w.sizes.text_width).to(w.device)
+    result = diffusion.train_diffusion(
+        "audio",
+        unet,
+        text_encoder,
+        _clap_encode(tokenizer, text_encoder),
+        _draw_batch(latents, values),
+        w.recipe("audio"),
+        w.state("audio"),
+        resume=w.resume,
+    )
+    speaker = SpeechT5HifiGan.from_pretrained(w.need("vocoder", "vocoder"))
+    save_decoder(w, "audio", unet=unet, vae=vae, tokenizer=tokenizer, text_encoder=text_encoder, vocoder=speaker)
+    return result
+
+
+def save_decoder(w: Workshop, kind: str, **parts: Any) -> None:
+    """Leave ``<kind>_decoder``, a diffusers folder in full precision."""
+    for part in parts.values():
+        if isinstance(part, torch.nn.Module):
+            part.to("cpu", memory_format=torch.contiguous_format)
+    decoder = DECODERS[kind](scheduler=diffusion.make_scheduler(), **parts)
+    decoder.save_folder(w.part(f"{kind}_decoder"))

@@ -1,0 +1,117 @@
+"""Sizes and schedules: the shipped mini, and a tiny one for tests. One place for every number of the recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..errors import NextGPTError
+from ..imagebind import ImageBindConfig
+from .loop import Recipe
+
+MINI_RECIPES = {
+    "vae": Recipe(steps=3500, learning_rate=1.5e-3, batch=16, average=0.998),
+    "imagebind": Recipe(steps=4000, learning_rate=1e-3, batch=64, average=0.998, warmup=200, weight_decay=0.05),
+    "lm": Recipe(steps=5000, learning_rate=2e-3, batch=16, average=0.998, warmup=200, weight_decay=0.05),
+    "image": Recipe(steps=6000, learning_rate=1.5e-3, batch=64, average=0.998, warmup=200),
+    "audio-vae": Recipe(steps=1200, learning_rate=1.5e-3, batch=16, average=0.998),
+    "vocoder": Recipe(steps=3000, learning_rate=1e-3, batch=16, average=0.998, precision="fp32"),
+    "audio": Recipe(steps=3000, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200),
+    "video": Recipe(steps=2500, learning_rate=1e-3, batch=16, average=0.998, warmup=200),
+    "stage1": Recipe(steps=1500, learning_rate=3e-3, batch=32, average=0.99, weight_decay=0.0),
+    "stage2": Recipe(steps=1500, learning_rate=2e-3, batch=32, average=0.99, weight_decay=0.0),
+    "stage3": Recipe(steps=3500, learning_rate=1e-3, batch=16, average=0.998, weight_decay=0.0),
+}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Widths, depths and counts of one preset, and its recipes by stage."""
+
+    vae_channels: int = 48
+    mel_channels: int = 32
+    vocoder_channels: int = 128
+    imagebind_batch: tuple[int, int, int] = (32, 16, 16)
+    imagebind_width: int = 160
+    vocabulary: int = 1024
+    tokenizer_dialogues: int = 4000
+    lm_width: int = 192
+    lm_layers: int = 6
+    context: int = 1024
+    text_width: int = 128
+    unet_channels: tuple[int, int] = (64, 128)
+    audio_unet_channels: tuple[int, int] = (64, 128)
+    cached_pictures: int = 32_000
+    cached_clips: int = 16_000
+    cached_sounds: int = 8_000
+    output_projection: tuple[int, int, int, int] = (128, 2, 4, 512)
+    """hidden width, layers, heads, feed-forward width"""
+    lora_rank: int = 16
+    recipes: dict[str, Recipe] = field(default_factory=lambda: dict(MINI_RECIPES))
+
+    def recipe(self, stage: str) -> Recipe:
+        return self.recipes[stage]
+
+    def imagebind(self, vocabulary: int) -> ImageBindConfig:
+        width, heads = self.imagebind_width, self.imagebind_width // 32
+        config = ImageBindConfig.mini(vocabulary)
+        towers = {
+            f"{tower}_{name}": value
+            for tower in ("vision", "audio", "text")
+            for name, value in (("width", width), ("heads", heads))
+        }
+        return dataclasses.replace(config, **towers)
+
+    def changed(self, config: dict[str, Any]) -> Sizes:
+        """A copy with sizes replaced, and recipes where a name is a stage's. Raises NextGPTError for unknown names."""
+        sizes = self
+        known = {f.name for f in dataclasses.fields(Sizes)} - {"recipes"}
+        for name, value in config.items():
+            if name in self.recipes:
+                try:
+                    sizes = replace(sizes, recipes={**sizes.recipes, name: replace(sizes.recipes[name], **value)})
+                except TypeError as error:
+                    raise NextGPTError(f"The training configuration of {name!r} cannot be used: {error}.") from error
+            elif name in known:
+                sizes = replace(sizes, **{name: tuple(value) if isinstance(value, list) else value})
+            else:
+                raise NextGPTError(
+                    f"The training configuration names {name!r}, which is neither a size nor a stage. "
+                    f"Known are {', '.join(sorted(known | set(self.recipes)))}."
+                )
+        return sizes
+
+
+def _tiny() -> Sizes:
+    few = {name: replace(recipe, steps=2, batch=4, warmup=1, average=0.5) for name, recipe in MINI_RECIPES.items()}
+    return Sizes(
+        vae_channels=16,
+        mel_channels=16,
+        vocoder_channels=32,
+        imagebind_batch=(4, 4, 4),
+        imagebind_width=32,
+        vocabulary=500,
+        tokenizer_dialogues=60,
+        lm_width=64,
+        lm_layers=2,
+        text_width=32,
+        unet_channels=(32, 32),
+        audio_unet_channels=(32, 32),
+        cached_pictures=32,
+        cached_clips=8,
+        cached_sounds=32,
+        output_projection=(32, 1, 2, 64),
+        lora_rank=4,
+        recipes=few,
+    )
+
+
+RECIPES = {"mini": Sizes, "tiny": _tiny}
+
+
+def preset(name: str) -> Sizes:
+    """Raises NextGPTError for an unknown name."""
+    if name not in RECIPES:
+        raise NextGPTError(f"Unknown training preset {name!r}. Choose one of {', '.join(RECIPES)}.")
+    return RECIPES[name]()

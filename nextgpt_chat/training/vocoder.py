@@ -1,0 +1,69 @@
+"""The HiFi-GAN vocoder, trained by spectral losses alone (Kong et al. 2020, without the discriminators).
+
+The world's sounds are tones and shaped noise, for which several STFT resolutions are enough of a teacher.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+
+from ..picturebook import play
+from . import mel, worlddata
+from .loop import Recipe, fit, step_rng
+
+RESOLUTIONS = ((2048, 240), (1024, 120), (512, 50), (128, 16))
+"""(window, hop) in samples of the spectral losses."""
+PIECE_FRAMES = 64
+
+
+def build_vocoder(channels: int = 128) -> SpeechT5HifiGan:
+    """Mel (B, frames, 64) → waves (B, frames · 160)."""
+    return SpeechT5HifiGan(
+        SpeechT5HifiGanConfig(
+            model_in_dim=mel.BINS,
+            sampling_rate=mel.RATE,
+            upsample_initial_channel=channels,
+            upsample_rates=[5, 4, 4, 2],
+            upsample_kernel_sizes=[11, 8, 8, 4],
+            resblock_kernel_sizes=[3, 7],
+            resblock_dilation_sizes=[[1, 3], [1, 3]],
+            normalize_before=False,
+        )
+    )
+
+
+def spectral_loss(output: Tensor, target: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """Mean over resolutions of spectral convergence and log-magnitude error, plus the log-mel error."""
+    losses = []
+    for fft, hop in RESOLUTIONS:
+        made, wanted = mel.magnitudes(output, fft, hop), mel.magnitudes(target, fft, hop)
+        convergence = (made - wanted).square().sum((1, 2)).sqrt() / (wanted.square().sum((1, 2)).sqrt() + 1.0)
+        losses.append(convergence.mean() + (made.clamp(min=1e-4).log() - wanted.clamp(min=1e-4).log()).abs().mean())
+    error = (mel.log_mel(output) - mel.log_mel(target)).abs().mean()
+    return torch.stack(losses).mean() + 4 * error, {"log-mel error": float(error.detach()) * mel.SPREAD}
+
+
+def train_vocoder(vocoder: SpeechT5HifiGan, recipe: Recipe, run: Path, *, resume: bool = True) -> dict[str, float]:
+    """Fit ``vocoder`` to half-second pieces of training sounds."""
+    device = next(vocoder.parameters()).device
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = step_rng(recipe.seed, step)
+        values = [worlddata.pick(worlddata.sounds(), rng) for _ in range(recipe.batch)]
+        waves = torch.from_numpy(np.stack([play(value, worlddata.new_seed(rng)) for value in values])).to(device)
+        spectrum = mel.log_mel(waves)
+        starts = rng.integers(0, spectrum.shape[1] - PIECE_FRAMES + 1, recipe.batch)
+        pieces = torch.stack([s[a : a + PIECE_FRAMES] for s, a in zip(spectrum, starts, strict=True)])
+        length = PIECE_FRAMES * mel.HOP
+        wanted = torch.stack([w[a * mel.HOP : a * mel.HOP + length] for w, a in zip(waves, starts, strict=True)])
+        return spectral_loss(vocoder(pieces).float(), wanted)
+
+    vocoder.train()
+    result = fit("vocoder", recipe, {"vocoder": vocoder}, loss, run, resume=resume)
+    vocoder.eval()
+    return result

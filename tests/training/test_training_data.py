@@ -1,0 +1,90 @@
+"""What the stages are trained on: no held-out value, hard neighbours, the chat's own preprocessing."""
+
+import numpy as np
+import pytest
+import torch
+
+from nextgpt_chat.imagebind import ImageBind, ImageBindConfig
+from nextgpt_chat.imagebind.preprocess import preprocess
+from nextgpt_chat.picturebook import COLOURS, MOTIONS, PITCHES, SOUNDS, THINGS, is_held_out, play
+from nextgpt_chat.picturebook.values import Sound
+from nextgpt_chat.training import mel, worlddata
+from nextgpt_chat.training.caption_tokens import CONTEXT, caption_corpus, train_clip_tokenizer, train_roberta_tokenizer
+from nextgpt_chat.training.contrastive import batch_views, embed_values, render
+
+POOLS = (worlddata.scenes, worlddata.clips, worlddata.sounds)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_the_two_sides_of_the_split_share_nothing(pool):
+    assert not any(is_held_out(value) for value in pool())
+    assert all(is_held_out(value) for value in pool(held_out=True))
+
+
+def test_every_word_stays_in_training():
+    assert {scene.thing for scene in worlddata.scenes()} == set(THINGS)
+    assert {scene.colour for scene in worlddata.scenes()} == set(COLOURS)
+    assert {clip.motion for clip in worlddata.clips()} == set(MOTIONS)
+    assert {sound.source for sound in worlddata.sounds()} == set(SOUNDS)
+    assert {sound.pitch for sound in worlddata.sounds()} == set(PITCHES)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_relatives_differ_in_one_attribute_and_are_not_held_out(pool):
+    family = worlddata.families(pool(), np.random.default_rng(3), 8)
+    first = worlddata.attributes(family[0])
+    for relative in family[1:4]:
+        other = worlddata.attributes(relative)
+        assert sum(first[name] != other[name] for name in first) == 1
+        assert not is_held_out(relative)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_batched_views_average_to_what_the_chat_sees(pool):
+    config = ImageBindConfig.mini(64)
+    values = worlddata.families(pool(), np.random.default_rng(1), 3)
+    media = [render(value, seed) for seed, value in enumerate(values)]
+    batched = batch_views(media, config)
+    for views, medium in zip(batched, media, strict=True):
+        whole = preprocess(medium, config)
+        given = views[None] if medium.kind == "image" else views
+        assert torch.allclose(given.mean(0), whole.mean(0), atol=1e-5)
+        assert len(given) == (config.video_clips if medium.kind == "video" else 1)
+
+
+def test_embeddings_of_many_values_equal_the_chats_own():
+    torch.manual_seed(0)
+    config = ImageBindConfig.mini(64)
+    imagebind = ImageBind(config).eval()
+    rng = np.random.default_rng(2)
+    values = [worlddata.pick(pool(), rng) for pool in POOLS]
+    one_by_one = imagebind.encode_media([render(value, 7) for value in values])
+    assert torch.allclose(embed_values(imagebind, values, [7, 7, 7]), one_by_one, atol=1e-5)
+
+
+@pytest.mark.parametrize("train", [train_clip_tokenizer, train_roberta_tokenizer])
+def test_caption_tokenizers_survive_saving_and_hold_every_caption(train, tmp_path):
+    tokenizer = train(caption_corpus(600))
+    tokenizer.save_pretrained(tmp_path)
+    again = type(tokenizer).from_pretrained(tmp_path)
+    for caption in caption_corpus(50, seed=1):
+        ids = tokenizer(caption).input_ids
+        assert again(caption).input_ids == ids
+        assert len(ids) <= CONTEXT
+        assert tokenizer.decode(ids, skip_special_tokens=True).strip() == caption
+
+
+def test_the_clip_tokenizers_end_token_is_its_largest_id():
+    tokenizer = train_clip_tokenizer(caption_corpus(600))
+    assert tokenizer.eos_token_id == len(tokenizer) - 1
+    assert tokenizer("a red car").input_ids[-1] == tokenizer.eos_token_id
+
+
+def test_mel_spectrograms_have_a_frame_every_ten_milliseconds_and_show_the_pitch():
+    low, high = (torch.from_numpy(play(Sound("bird", pitch, "normal"), 1))[None] for pitch in ("low", "high"))
+    spectrum = mel.log_mel(low)
+    assert spectrum.shape == (1, 200, mel.BINS)
+    assert -2 < float(spectrum.min()) and float(spectrum.max()) < 2
+    energies = [(mel.log_mel(wave) * mel.SPREAD).exp().mean((0, 1)) for wave in (low, high)]
+    centres = [float((energy * torch.arange(mel.BINS)).sum() / energy.sum()) for energy in energies]
+    assert centres[1] > centres[0] + 10

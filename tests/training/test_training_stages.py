@@ -1,0 +1,132 @@
+"""The stages themselves, at a tiny size: what each freezes and trains, and the whole recipe from nothing."""
+
+import random
+
+import pytest
+import torch
+from tiny import EMBEDDING_WIDTH, OUTPUT_SHAPES, tiny_model
+
+from nextgpt_chat.errors import NextGPTError
+from nextgpt_chat.picturebook.dialogues import dialogue
+from nextgpt_chat.training import alignment, joining, stages
+from nextgpt_chat.training.loop import Recipe
+from nextgpt_chat.training.workshop import make_workshop
+
+
+class FakeEmbeddings(alignment.Embeddings):
+    def __init__(self):
+        super().__init__(None, jitter=0.0)
+
+    def of(self, slots):
+        torch.manual_seed(0)
+        return {self.key(slot): torch.randn(EMBEDDING_WIDTH) for slot in slots}
+
+
+class FakeStates(alignment.CaptionStates):
+    def __init__(self):
+        super().__init__({})
+
+    def of(self, wanted):
+        torch.manual_seed(1)
+        shapes = [OUTPUT_SHAPES[kind] for kind, _ in wanted]
+        return [torch.randn(shape[1:] if shape[0] == 1 else shape) for shape in shapes]
+
+
+@pytest.fixture
+def model(tmp_path):
+    return tiny_model(tmp_path)
+
+
+def trained_by(stage, model, tmp_path):
+    """Names of what moved in three steps of a stage."""
+    examples = alignment.Examples(model, FakeEmbeddings(), FakeStates())
+    before = {}
+
+    def draw(rng):
+        if not before:
+            before.update({name: value.detach().clone() for name, value in model.state_dict().items()})
+        return joining.stage_dialogue(stage)(rng)
+
+    recipe = Recipe(steps=3, learning_rate=0.01, batch=4, warmup=1, precision="fp32", weight_decay=0.0)
+    result = alignment.train_stage(stage, model, examples, draw, recipe, tmp_path / "run", rank=2)
+    after = model.state_dict()
+    return {name for name in before if not torch.equal(before[name], after[name])}, result
+
+
+def only(moved, *parts):
+    return all(any(part in name for part in parts) for name in moved)
+
+
+def test_stage_1_moves_the_input_projection_alone(model, tmp_path):
+    moved, result = trained_by(1, model, tmp_path)
+    assert moved == {"input_projection.weight", "input_projection.bias"}
+    wanted = sum(p.numel() for p in model.input_projection.parameters())
+    assert result["trained share"] == pytest.approx(wanted / sum(p.numel() for p in model.parameters()))
+
+
+def test_stage_2_moves_output_projections_and_signal_rows(model, tmp_path):
+    moved, _ = trained_by(2, model, tmp_path)
+    assert only(moved, "output_projection.", "trainable_tokens_delta")
+    assert any("trainable_tokens_delta" in name for name in moved)
+    for kind in OUTPUT_SHAPES:
+        assert any(name.startswith(f"output_projection.{kind}.") for name in moved)
+
+
+def test_stage_3_moves_lora_projections_and_signal_rows(model, tmp_path):
+    moved, _ = trained_by(3, model, tmp_path)
+    assert only(moved, "output_projection.", "input_projection.", "trainable_tokens_delta", "lora_")
+    assert any("lora_" in name for name in moved)
+
+
+def test_only_the_signal_tokens_rows_change(model, tmp_path):
+    rows = model.language_model.causal.get_input_embeddings().weight.detach().clone()
+    signals = sorted(model.language_model.signals.all)
+    trained_by(2, model, tmp_path)
+    model.language_model.save(tmp_path / "saved")
+    from transformers import AutoModelForCausalLM
+
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "saved").get_input_embeddings().weight
+    changed = [i for i in range(len(rows)) if not torch.equal(rows[i], again[i])]
+    assert changed and set(changed) <= set(signals)
+
+
+def test_forced_media_are_no_target_of_the_words(model):
+    examples = alignment.Examples(model, FakeEmbeddings(), FakeStates())
+    forced = dialogue(4, kind="forced")
+    while not forced.forced:
+        forced = dialogue(random.Random(9), kind="forced")
+    batch, known = examples.batch([forced])
+    signals = model.language_model.signals
+    losses = model.instruction_loss(batch, known)
+    assert set(losses.distance) == set(forced.forced)
+    from nextgpt_chat.model import _targets
+
+    assert not {target for target in _targets(batch[0].segments)} & set().union(*signals.groups.values())
+
+
+def test_an_unknown_stage_and_an_unknown_setting_are_named():
+    with pytest.raises(NextGPTError, match="'stage9'.*stage3"):
+        stages.run("stage9")
+    with pytest.raises(NextGPTError, match="'colour'"):
+        make_workshop({"colour": 3})
+    with pytest.raises(NextGPTError, match="'lm'"):
+        make_workshop({"lm": {"pace": 3}})
+    with pytest.raises(NextGPTError, match="'huge'.*mini"):
+        make_workshop({"preset": "huge"})
+
+
+def test_a_stage_says_which_one_must_come_before_it(tmp_path):
+    with pytest.raises(NextGPTError, match="train vae"):
+        stages.run("image", {"preset": "tiny", "root": str(tmp_path), "device": "cpu"})
+
+
+@pytest.mark.slow
+def test_the_whole_recipe_runs_from_nothing_and_resumes(tmp_path):
+    config = {"preset": "tiny", "root": str(tmp_path), "device": "cpu"}
+    checked = []
+    numbers = stages.run("all", config, check=lambda stage, w: checked.append(stage) or {})
+    assert checked == list(stages.STAGES) == list(numbers)
+    assert all(numbers[stage]["loss"] > 0 for stage in numbers)
+    assert stages.run("all", config, resume=True) == {}
+    model = joining.load_stage(make_workshop(dict(config)), 3)
+    assert set(model.decoders) == {"image", "audio", "video"}
