@@ -16,26 +16,28 @@ from torch import Tensor, nn
 
 from .loop import Recipe, fit, step_rng
 
+LATENT_CHANNELS = {"picture": 12, "mel": 8}
+
 
 def picture_autoencoder(channels: int = 48) -> AutoencoderTiny:
-    """f8, 8 latent channels: (3, 128, 128) ↔ (8, 16, 16)."""
-    return _autoencoder(3, channels, levels=4)
+    """f8, 12 latent channels: (3, 128, 128) ↔ (12, 16, 16). More blocks at low resolution, where they are cheap."""
+    return _autoencoder(3, channels, (1, 1, 2, 2), LATENT_CHANNELS["picture"])
 
 
 def mel_autoencoder(channels: int = 32) -> AutoencoderTiny:
     """f4, 8 latent channels: (1, 200, 64) ↔ (8, 50, 16)."""
-    return _autoencoder(1, channels, levels=3)
+    return _autoencoder(1, channels, (1, 1, 1), LATENT_CHANNELS["mel"])
 
 
-def _autoencoder(colours: int, channels: int, levels: int) -> AutoencoderTiny:
+def _autoencoder(colours: int, channels: int, blocks: tuple[int, ...], latent_channels: int) -> AutoencoderTiny:
     return AutoencoderTiny(
         in_channels=colours,
         out_channels=colours,
-        encoder_block_out_channels=(channels,) * levels,
-        decoder_block_out_channels=(channels,) * levels,
-        num_encoder_blocks=(1,) * levels,
-        num_decoder_blocks=(1,) * levels,
-        latent_channels=8,
+        encoder_block_out_channels=(channels,) * len(blocks),
+        decoder_block_out_channels=(channels,) * len(blocks),
+        num_encoder_blocks=blocks,
+        num_decoder_blocks=blocks[::-1],
+        latent_channels=latent_channels,
         upsampling_scaling_factor=2,
     )
 

@@ -18,10 +18,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 from transformers import ClapTextConfig, ClapTextModelWithProjection, CLIPTextConfig, CLIPTextModel
 
+from .autoencoder import LATENT_CHANNELS
 from .caption_tokens import CONTEXT
 from .loop import Recipe, fit, step_rng, write_state
 
-LATENT_CHANNELS = 8
 EMPTY_SHARE = 0.1
 
 
@@ -76,11 +76,11 @@ def clap_text_encoder(tokenizer, width: int = 128, layers: int = 2) -> ClapTextM
 
 
 def image_unet(channels: tuple[int, ...] = (64, 128), text_width: int = 128) -> UNet2DConditionModel:
-    """Latents (B, 8, 16, 16), attention where it is cheap, at 8 × 8. ``attention_head_dim`` counts heads in 2-d."""
+    """Latents (B, 12, 16, 16), attention where it is cheap, at 8 × 8. ``attention_head_dim`` counts heads in 2-d."""
     return UNet2DConditionModel(
         sample_size=16,
-        in_channels=LATENT_CHANNELS,
-        out_channels=LATENT_CHANNELS,
+        in_channels=LATENT_CHANNELS["picture"],
+        out_channels=LATENT_CHANNELS["picture"],
         block_out_channels=channels,
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
@@ -95,8 +95,8 @@ def audio_unet(channels: tuple[int, ...] = (64, 128), embedding: int = 128) -> U
     """Latents (B, 8, 50, 16) of 2-second mel spectrograms, conditioned by one embedding in place of class labels."""
     return UNet2DConditionModel(
         sample_size=50,
-        in_channels=LATENT_CHANNELS,
-        out_channels=LATENT_CHANNELS,
+        in_channels=LATENT_CHANNELS["mel"],
+        out_channels=LATENT_CHANNELS["mel"],
         block_out_channels=channels,
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
@@ -111,11 +111,11 @@ def audio_unet(channels: tuple[int, ...] = (64, 128), embedding: int = 128) -> U
 
 
 def video_unet(channels: tuple[int, ...] = (64, 128), text_width: int = 128) -> UNet3DConditionModel:
-    """Latents (B, 8, 8 frames, 8, 8). (In 3-d UNets ``attention_head_dim`` is a head's width.)"""
+    """Latents (B, 12, 8 frames, 8, 8). (In 3-d UNets ``attention_head_dim`` is a head's width.)"""
     return UNet3DConditionModel(
         sample_size=8,
-        in_channels=LATENT_CHANNELS,
-        out_channels=LATENT_CHANNELS,
+        in_channels=LATENT_CHANNELS["picture"],
+        out_channels=LATENT_CHANNELS["picture"],
         block_out_channels=channels,
         layers_per_block=1,
         down_block_types=("DownBlock3D", "CrossAttnDownBlock3D"),

@@ -19,6 +19,7 @@ from ..decoders import DECODERS, fast_temporal_convolutions
 from ..imagebind import ImageBind, save_imagebind
 from ..picturebook import CLIP_FRAMES, animate, captions, draw, play
 from ..picturebook.dialogues import as_text, dialogue
+from ..picturebook.drawing import thing_geometry
 from . import autoencoder, contrastive, diffusion, language, mel, vocoder, worlddata
 from .caption_tokens import train_clip_tokenizer, train_roberta_tokenizer
 from .workshop import Workshop
@@ -27,18 +28,22 @@ from .workshop import Workshop
 
 
 def picture_crops(rng: np.random.Generator, size: int) -> Tensor:
-    """(size, 3, 64, 64): frames of clips, and pieces of pictures."""
+    """(size, 3, 64, 64): frames of clips, and pieces of pictures, most of them with part of the thing in them."""
     crops: list[np.ndarray] = []
     while len(crops) < size:
-        if rng.random() < 0.35:
-            frames = animate(worlddata.pick(worlddata.clips(), rng), worlddata.new_seed(rng))
+        seed = worlddata.new_seed(rng)
+        if rng.random() < 0.4:
+            frames = animate(worlddata.pick(worlddata.clips(), rng), seed)
             crops.append(frames[int(rng.integers(len(frames)))])
         else:
-            pixels = np.asarray(draw(worlddata.pick(worlddata.scenes(), rng), worlddata.new_seed(rng)))
-            for _ in range(2):
-                y, x = rng.integers(0, pixels.shape[0] - 63, 2)
-                crops.append(pixels[y : y + 64, x : x + 64])
-    return worlddata.to_tensor(np.stack(crops[:size]))
+            scene = worlddata.pick(worlddata.scenes(), rng)
+            pixels = np.asarray(draw(scene, seed))
+            room = pixels.shape[0] - 64
+            where = thing_geometry(scene, seed)
+            centre = np.array([where.y, where.x]) * pixels.shape[0] - 32 + rng.uniform(-20, 20, 2)
+            y, x = np.clip(centre, 0, room).astype(int) if rng.random() < 0.75 else rng.integers(0, room + 1, 2)
+            crops.append(pixels[y : y + 64, x : x + 64])
+    return worlddata.to_tensor(np.stack(crops))
 
 
 def train_vae(w: Workshop) -> dict[str, Any]:
