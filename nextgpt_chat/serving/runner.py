@@ -1,0 +1,255 @@
+"""One thread loads the pipeline and makes every turn, one after the other: the model is never used twice at once.
+
+A stop asked for by a user sets a flag that the pipeline looks at between tokens and denoising steps; the next turn
+begins only when the stopped one has really ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..config import GenerationSettings
+from ..content import Event, Finished, Notice
+from ..conversation import Conversation
+from ..errors import BusyError, NextGPTError
+
+logger = logging.getLogger(__name__)
+
+_FAULT = "Something went wrong while the model was loaded; the server's log says more. Run the doctor command."
+
+
+class Pipeline(Protocol):
+    """What the runner needs of a pipeline. ``name``, ``summary``, ``licence`` (str), ``modalities`` and ``defaults``
+    (the checkpoint's own settings) are used where they exist."""
+
+    def stream(
+        self,
+        conv: Conversation,
+        *,
+        settings: GenerationSettings | None,
+        seed: int | None,
+        modalities: Any,
+        cancel: threading.Event | None,
+    ) -> Iterator[Event]: ...
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the runner does: ``phase`` is "loading", "ready" or "failed" (``message`` then says why)."""
+
+    phase: str
+    message: str = ""
+    seconds: float = 0.0
+    """Since loading began, until it ended."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The turn has not begun: ``ahead`` others are before it; ``loading`` while the model is not there yet."""
+
+    ahead: int
+    loading: bool
+
+
+class Job:
+    """One turn to make. :meth:`events` is read by one thread; :meth:`cancel` may be called from any."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        conversation: Conversation,
+        settings: GenerationSettings | None,
+        seed: int | None,
+        modalities: Any,
+        on_end: Callable[[Job], None],
+    ) -> None:
+        self.conversation = conversation
+        self.settings = settings
+        self.seed = seed
+        self.modalities = modalities
+        self.turns = conversation.turns
+        """The talk when the turn was queued; the last one is the user's."""
+        self.cancelled = threading.Event()
+        self.ended = threading.Event()
+        self.started = False
+        self.undone = False
+        """Set when it ends: no reply came of it and the talk is as it was before."""
+        self.error: BaseException | None = None
+        self._runner = runner
+        self._on_end = on_end
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+
+    def cancel(self) -> None:
+        """Stops the turn: at once where it waits, else after the token or denoising step under way."""
+        self.cancelled.set()
+        self._runner.forget(self)
+
+    def events(self, tick: float = 0.2) -> Iterator[Event | Waiting | None]:
+        """Waiting while it waits, then the pipeline's events; None after ``tick`` seconds without one.
+
+        Ends when the work has ended. Raises what the pipeline raised. Closing this generator cancels the turn.
+        """
+        try:
+            while True:
+                try:
+                    event = self._events.get(timeout=tick)
+                except queue.Empty:
+                    yield None if self.started else self._runner.waiting(self)
+                    continue
+                if event is None:
+                    break
+                yield event
+        finally:
+            self.cancel()
+        if self.error is not None:
+            raise self.error
+
+    def put(self, event: Event) -> None:
+        self._events.put(event)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Called once, by the runner, when no more work is done for this turn."""
+        self.error = error
+        try:
+            self._on_end(self)
+        finally:
+            self.ended.set()
+            self._events.put(None)
+
+
+class Runner:
+    """Owns the pipeline. ``load`` makes it, in the runner's thread, after :meth:`start`.
+
+    ``capacity``: turns that may wait or run. ``turn_seconds``: a turn is stopped after so long.
+    """
+
+    def __init__(self, load: Callable[[], Any], capacity: int = 16, turn_seconds: float = 900.0) -> None:
+        self.pipeline: Any = None
+        self._load = load
+        self._capacity = capacity
+        self._turn_seconds = turn_seconds
+        self._jobs: deque[Job] = deque()
+        self._current: Job | None = None
+        self._change = threading.Condition()
+        self._failure: BaseException | None = None
+        self._closed = False
+        self._began = time.monotonic()
+        self._loaded_after: float | None = None
+        self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
+
+    def start(self) -> None:
+        self._began = time.monotonic()
+        self._thread.start()
+
+    @property
+    def status(self) -> Status:
+        seconds = self._loaded_after if self._loaded_after is not None else time.monotonic() - self._began
+        if self._failure is not None:
+            known = isinstance(self._failure, NextGPTError)
+            return Status("failed", str(self._failure) if known else _FAULT, seconds)
+        return Status("loading" if self.pipeline is None else "ready", "", seconds)
+
+    def submit(
+        self,
+        conversation: Conversation,
+        settings: GenerationSettings | None = None,
+        seed: int | None = None,
+        modalities: Any = None,
+        on_end: Callable[[Job], None] = lambda job: None,
+    ) -> Job:
+        """Queues a turn. Raises BusyError when too many wait. ``on_end`` runs in the runner's or the caller's thread,
+        before the reader of the events hears of the end."""
+        job = Job(self, conversation, settings, seed, modalities, on_end)
+        with self._change:
+            self.check_room()
+            self._jobs.append(job)
+            self._change.notify_all()
+        return job
+
+    def check_room(self) -> None:
+        """Raises BusyError when no further turn may be queued."""
+        if self._closed:
+            raise BusyError("The server is shutting down. Try again in a minute.")
+        if len(self._jobs) + (self._current is not None) >= self._capacity:
+            raise BusyError(f"The server is busy: {self._capacity} replies are under way or waiting. Try again soon.")
+
+    def waiting(self, job: Job) -> Waiting:
+        with self._change:
+            ahead = list(self._jobs).index(job) if job in self._jobs else 0
+            return Waiting(ahead + (self._current is not None), self.pipeline is None)
+
+    def forget(self, job: Job) -> None:
+        """Takes a cancelled turn out of the queue, if it has not begun."""
+        with self._change:
+            if job not in self._jobs:
+                return
+            self._jobs.remove(job)
+        job.end()
+
+    def close(self) -> None:
+        """Stops the running turn, drops the waiting ones and ends the thread (within one denoising step)."""
+        with self._change:
+            self._closed = True
+            jobs = [*self._jobs, *filter(None, [self._current])]
+            self._change.notify_all()
+        for job in jobs:
+            job.cancel()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(timeout=30)
+
+    def _run(self) -> None:
+        try:
+            self.pipeline = self._load()
+        except BaseException as error:  # the page must say so, whatever it was
+            self._failure = error
+            if isinstance(error, NextGPTError):
+                logger.error("The model could not be loaded: %s", error)
+            else:
+                logger.exception("The model could not be loaded")
+        self._loaded_after = time.monotonic() - self._began
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._jobs or self._closed)
+                if self._closed:
+                    return
+                job = self._current = self._jobs.popleft()
+            error: BaseException | None = None
+            try:
+                self._make(job)
+            except BaseException as raised:  # one turn's failure must not end the thread
+                error = raised
+            with self._change:
+                self._current = None
+            try:
+                job.end(error)
+            except Exception:
+                logger.exception("Tidying up after a turn failed")
+
+    def _make(self, job: Job) -> None:
+        if self._failure is not None:
+            raise self._failure if isinstance(self._failure, NextGPTError) else NextGPTError(_FAULT)
+        if job.cancelled.is_set():
+            return
+        job.started = True
+        began = time.monotonic()
+        late = False
+        # The stream is always read to its end, also after a cancel: only then has the pipeline tidied up.
+        for event in self.pipeline.stream(
+            job.conversation,
+            settings=job.settings,
+            seed=job.seed,
+            modalities=job.modalities,
+            cancel=job.cancelled,
+        ):
+            job.put(event)
+            if not late and not isinstance(event, Finished) and time.monotonic() - began > self._turn_seconds:
+                late = True
+                job.put(Notice(f"This reply was stopped after {self._turn_seconds:g} seconds, the longest allowed."))
+                job.cancelled.set()

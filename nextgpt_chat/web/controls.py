@@ -1,0 +1,137 @@
+"""The side bar: settings per modality. A control that was never moved means the checkpoint's own default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+
+from . import texts
+
+
+@dataclass(frozen=True)
+class Control:
+    """One slider. ``fallback`` is shown where the checkpoint states no default."""
+
+    path: str
+    label: str
+    low: float
+    high: float
+    step: float
+    fallback: float
+
+
+GROUPS: tuple[tuple[str, str, tuple[Control, ...]], ...] = (
+    (
+        "text",
+        "Words",
+        (
+            Control("text.temperature", "Temperature", 0, 2, 0.05, 0.7),
+            Control("text.top_p", "Top-p", 0.05, 1, 0.05, 0.95),
+            Control("text.max_new_tokens", "Most tokens", 8, 1024, 8, 256),
+        ),
+    ),
+    (
+        "image",
+        "Pictures",
+        (
+            Control("image.steps", "Steps", 1, 100, 1, 20),
+            Control("image.guidance_scale", "Guidance", 1, 15, 0.5, 7.5),
+        ),
+    ),
+    (
+        "audio",
+        "Sounds",
+        (
+            Control("audio.steps", "Steps", 1, 100, 1, 20),
+            Control("audio.guidance_scale", "Guidance", 1, 15, 0.5, 2.5),
+            Control("audio.seconds", "Seconds", 0.5, 20, 0.5, 2),
+        ),
+    ),
+    (
+        "video",
+        "Clips",
+        (
+            Control("video.steps", "Steps", 1, 100, 1, 20),
+            Control("video.guidance_scale", "Guidance", 1, 15, 0.5, 7.5),
+            Control("video.frames", "Frames", 2, 64, 1, 8),
+        ),
+    ),
+)
+REPLY_WITH: dict[str, frozenset[str] | None] = {
+    "Auto": None,
+    "Words": frozenset({"text"}),
+    "Picture": frozenset({"text", "image"}),
+    "Sound": frozenset({"text", "audio"}),
+    "Clip": frozenset({"text", "video"}),
+}
+CONDITIONING = {"Signal tokens (the paper's way)": "signal", "Caption (for comparison)": "caption"}
+
+
+@dataclass
+class Controls:
+    """The side bar's components."""
+
+    sliders: dict[str, gr.Slider] = field(default_factory=dict)
+    seed: gr.Number | None = None
+    random: gr.Checkbox | None = None
+    conditioning: gr.Radio | None = None
+    reply_with: gr.Radio | None = None
+    reset: gr.Button | None = None
+
+    @property
+    def all(self) -> list[Any]:
+        """In the order of :func:`shown_defaults`."""
+        return [*self.sliders.values(), self.random, self.seed, self.conditioning, self.reply_with]
+
+
+def build_controls() -> Controls:
+    """Adds the side bar to the Blocks under construction."""
+    controls = Controls()
+    with gr.Sidebar(position="right", open=False, elem_id="settings", width=320):
+        gr.Markdown(f"### {texts.SETTINGS}")
+        controls.reply_with = gr.Radio(list(REPLY_WITH), value="Auto", label="Reply with", elem_id="reply-with")
+        with gr.Group():
+            controls.random = gr.Checkbox(True, label="Random seed", elem_id="random-seed")
+            controls.seed = gr.Number(0, label="Seed", precision=0, minimum=0, interactive=False, elem_id="seed")
+        for modality, title, group in GROUPS:
+            with gr.Accordion(title, open=False, elem_id=f"settings-{modality}"):
+                for control in group:
+                    controls.sliders[control.path] = gr.Slider(
+                        control.low,
+                        control.high,
+                        value=control.fallback,
+                        step=control.step,
+                        label=control.label,
+                        buttons=[],
+                        elem_id=control.path.replace(".", "-"),
+                    )
+        with gr.Accordion("Conditioning", open=False):
+            controls.conditioning = gr.Radio(
+                list(CONDITIONING),
+                value=next(iter(CONDITIONING)),
+                label="What the picture, sound and clip makers see",
+                elem_id="conditioning",
+            )
+        controls.reset = gr.Button(texts.DEFAULTS, size="sm", elem_id="reset-settings")
+    return controls
+
+
+def shown_defaults(defaults: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+    """Updates for :attr:`Controls.all` that show the checkpoint's own values."""
+    updates: list[Any] = []
+    for modality, _, group in GROUPS:
+        for control in group:
+            value = defaults.get(modality, {}).get(control.path.partition(".")[2])
+            value = control.fallback if value is None else value
+            # A default outside the slider's usual range widens it.
+            updates.append(gr.update(value=value, minimum=min(control.low, value), maximum=max(control.high, value)))
+    return [
+        *updates,
+        gr.update(value=True),
+        gr.update(value=0, interactive=False),
+        gr.update(value=next(iter(CONDITIONING))),
+        gr.update(value="Auto"),
+    ]

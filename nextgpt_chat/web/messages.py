@@ -1,0 +1,195 @@
+"""Turns and events as the Chatbot's messages. Knows no pipeline; everything typed or generated is escaped here."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import re
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import PIL.Image
+
+from ..content import (
+    Event,
+    Failed,
+    Finished,
+    MediaPart,
+    MediaProgress,
+    MediaReady,
+    MediaStarted,
+    Notice,
+    Part,
+    TextDelta,
+    TextPart,
+    Turn,
+)
+from ..serving import MediaFiles, Waiting
+from . import texts
+
+Message = dict[str, Any]
+PREVIEW_SIDE = 160
+_CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~>$:])")
+
+
+def plain(text: str) -> str:
+    """Markdown that shows ``text`` exactly as it is: no tags, no formatting, no links."""
+    return _MARKDOWN.sub(r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;"))
+
+
+def formatted(text: str) -> str:
+    """Markdown of the model's words: formatting stays, tags are shown as text, nothing is fetched from elsewhere."""
+    pieces = _CODE.split(text)
+    for index in range(0, len(pieces), 2):
+        pieces[index] = pieces[index].replace("&", "&amp;").replace("<", "&lt;").replace("![", "!\\[")
+    return "".join(pieces)
+
+
+def text_block(text: str) -> Message:
+    return {"type": "text", "text": text}
+
+
+def note(text: str, kind: str = "note") -> Message:
+    """A sentence of ours in a message."""
+    return text_block(f'<span class="{kind}">{html.escape(text)}</span>')
+
+
+def media_blocks(part: MediaPart, files: MediaFiles) -> list[Message]:
+    """The medium, and below a generated one a line that says so."""
+    noun = texts.NOUNS[part.kind]
+    path = files.path_of(part)
+    blocks: list[Message] = [{"path": str(path), "alt_text": part.caption or part.name or noun}]
+    if part.generated:
+        facts = [texts.GENERATED.format(noun=noun)]
+        if part.caption:
+            facts.append(part.caption)
+        if "seed" in part.details:
+            facts.append(texts.SEED.format(seed=part.details["seed"]))
+        blocks.append(note(" · ".join(facts), "made"))
+    return blocks
+
+
+def part_blocks(part: Part, files: MediaFiles, role: str) -> list[Message]:
+    if isinstance(part, TextPart):
+        return [text_block(plain(part.text) if role == "user" else formatted(part.text))]
+    return media_blocks(part, files)
+
+
+def turn_message(turn: Turn, files: MediaFiles) -> Message:
+    """One Chatbot message for one turn."""
+    content = [block for part in turn.parts for block in part_blocks(part, files, turn.role)]
+    if turn.cancelled:
+        content.append(note(texts.STOPPED))
+    return {"role": turn.role, "content": content or [note(texts.NO_REPLY)]}
+
+
+def talk_messages(turns: Sequence[Turn], shown: list[tuple[Turn, Message]], files: MediaFiles) -> list[Message]:
+    """All messages of a talk. ``shown`` holds those rendered before, and is brought up to date."""
+    for index, turn in enumerate(turns):
+        if index < len(shown) and shown[index][0] is turn:
+            continue
+        del shown[index:]
+        shown.append((turn, turn_message(turn, files)))
+    del shown[len(turns) :]
+    return [message for _, message in shown]
+
+
+class LiveReply:
+    """The assistant's message while it is made: feed it events, then read :meth:`message`."""
+
+    def __init__(self, files: MediaFiles) -> None:
+        self._files = files
+        self._blocks: list[tuple[str, list[Message]]] = []  # (key, blocks), in the order of the reply
+        self._words = ""
+        self._stage = texts.READING
+        self._making: dict[str, tuple[str, str, float]] = {}  # id: kind, caption, start
+        self.finished: Finished | None = None
+
+    def add(self, event: Event | Waiting | None) -> None:
+        """Takes one event; None only lets time pass."""
+        if isinstance(event, Waiting):
+            self._wait(event)
+        elif isinstance(event, TextDelta):
+            self._words += event.text
+            self._put("words", [text_block(formatted(self._words))])
+        elif isinstance(event, MediaStarted):
+            self._end_words()
+            self._making[event.id] = (event.kind, event.caption, time.monotonic())
+            self._put(event.id, [self._progress(event.id, 0, 0, None)])
+        elif isinstance(event, MediaProgress):
+            if event.id in self._making:
+                self._put(event.id, [self._progress(event.id, event.step, event.steps, event.preview)])
+        elif isinstance(event, MediaReady):
+            self._end_words()
+            self._making.pop(event.id, None)
+            self._put(event.id, media_blocks(event.part, self._files))
+        elif isinstance(event, Failed):
+            self._making.pop(event.id, None)
+            self._put(event.id, [note(event.message, "failed")])
+        elif isinstance(event, Notice):
+            self._end_words()
+            self._put(f"notice {len(self._blocks)}", [note(event.message)])
+        elif isinstance(event, Finished):
+            self.finished = event
+        if event is not None and not isinstance(event, Waiting):
+            self._stage = ""
+
+    def message(self) -> Message:
+        """The message as it stands: what is made so far, and what is being done."""
+        content = [block for _, blocks in self._blocks for block in blocks]
+        if self._stage or not content:
+            content.append(note(self._stage or texts.READING, "stage"))
+        return {"role": "assistant", "content": content}
+
+    def last_message(self) -> Message:
+        """The message when no more comes: half-made media are gone, a stop is said, notices stay."""
+        kept = [blocks for key, blocks in self._blocks if key not in self._making]
+        content = [block for blocks in kept for block in blocks]
+        if self.finished is None or self.finished.reply.cancelled:
+            content.append(note(texts.STOPPED))
+        return {"role": "assistant", "content": content or [note(texts.NO_REPLY)]}
+
+    def _put(self, key: str, blocks: list[Message]) -> None:
+        for index, (known, _) in enumerate(self._blocks):
+            if known == key:
+                self._blocks[index] = (key, blocks)
+                return
+        self._blocks.append((key, blocks))
+
+    def _end_words(self) -> None:
+        """Later words begin a new block, below what comes now."""
+        self._blocks = [
+            (f"words {i}" if key == "words" else key, blocks) for i, (key, blocks) in enumerate(self._blocks)
+        ]
+        self._words = ""
+
+    def _wait(self, waiting: Waiting) -> None:
+        if waiting.loading:
+            self._stage = texts.WAITING_MODEL
+        elif waiting.ahead > 1:
+            self._stage = texts.WAITING_MANY.format(ahead=waiting.ahead)
+        else:
+            self._stage = texts.WAITING_NEXT if waiting.ahead else texts.READING
+
+    def _progress(self, key: str, step: int, steps: int, preview: PIL.Image.Image | None) -> Message:
+        kind, caption, start = self._making[key]
+        where = texts.STEP.format(step=step, steps=steps) if steps else texts.STARTING
+        picture = f'<img class="preview" alt="preview" src="{_data_url(preview)}">' if preview is not None else ""
+        bar = f'<progress max="{max(1, steps)}" value="{step}"></progress>'
+        words = f"{texts.MAKING[kind]} · {where} · {time.monotonic() - start:.0f} s"
+        about = f'<span class="about">{html.escape(caption)}</span>' if caption else ""
+        inner = f'<span class="words">{html.escape(words)}</span>{about}{bar}'
+        # One line without blank lines: Markdown must take it as one piece of HTML.
+        block = f'<div class="making {kind}">{picture}<div class="what">{inner}</div></div>'
+        return text_block(block.replace("\n", " "))
+
+
+def _data_url(picture: PIL.Image.Image) -> str:
+    small = picture.convert("RGB")
+    small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=70)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,87 @@
+"""Options of the web app: each is a flag and an environment variable. Knows no gradio."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("", "0", "false", "no", "off")
+
+
+@dataclass(frozen=True)
+class PageOptions:
+    """What ``python app.py`` may be told. ``data_dir`` None means a temporary folder, deleted at the end."""
+
+    checkpoint: str = "checkpoints/nextgpt-mini"
+    host: str = "127.0.0.1"
+    port: int = 7860
+    share: bool = False
+    device: str = "auto"
+    data_dir: str | None = None
+    max_file_size: int = 20
+    """Megabytes of one uploaded file."""
+    queue_size: int = 16
+    """Replies that may be under way or waiting at once."""
+    turn_seconds: int = 900
+    """A reply is stopped after so long."""
+
+
+_HELP = {
+    "checkpoint": "a checkpoint folder, a shipped name or a hub repository",
+    "host": "address to listen on; 0.0.0.0 for every network",
+    "port": "port to listen on",
+    "share": "also make a public link through Gradio's servers",
+    "device": "auto, cpu, cuda, cuda:1, mps",
+    "data_dir": "folder for uploads and made media (default: a temporary one)",
+    "max_file_size": "largest upload in megabytes",
+    "queue_size": "replies that may be under way or waiting at once",
+    "turn_seconds": "a reply is stopped after so many seconds",
+}
+_RANGES = {"port": (0, 65535), "max_file_size": (1, 2000), "queue_size": (1, 1000), "turn_seconds": (1, 86_400)}
+
+
+def parse_options(argv: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> PageOptions:
+    """Flags, then ``NEXTGPT_…`` variables, then defaults. Unusable values end the program with status 2."""
+    environment = os.environ if environment is None else environment
+    parser = argparse.ArgumentParser(
+        prog="app.py",
+        description="The NExT-GPT chat page: text, pictures, sounds and clips in and out.",
+        epilog="Every flag may also be set in the environment: NEXTGPT_CHECKPOINT, NEXTGPT_HOST, …",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    for field in fields(PageOptions):
+        name = field.name
+        flag = "--" + name.replace("_", "-")
+        default = _from_environment(parser, name, field.default, environment)
+        if isinstance(field.default, bool):
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=_HELP[name])
+        else:
+            kind = int if isinstance(field.default, int) else str
+            parser.add_argument(flag, type=kind, default=default, help=_HELP[name])
+    values = vars(parser.parse_args(argv))
+    for name, (low, high) in _RANGES.items():
+        if not low <= values[name] <= high:
+            parser.error(f"--{name.replace('_', '-')} is {values[name]}; choose a number from {low} to {high}")
+    return PageOptions(**values)
+
+
+def _from_environment(parser: argparse.ArgumentParser, name: str, default: Any, environment: Mapping[str, str]) -> Any:
+    variable = f"NEXTGPT_{name.upper()}"
+    text = environment.get(variable)
+    if text is None:
+        return default
+    if isinstance(default, bool):
+        if text.lower() not in (*_TRUE, *_FALSE):
+            parser.error(f"{variable} is {text!r}; it must be true or false")
+        return text.lower() in _TRUE
+    if isinstance(default, int):
+        try:
+            return int(text)
+        except ValueError:
+            parser.error(f"{variable} is {text!r}; it must be a whole number")
+    return text or default

@@ -1,0 +1,30 @@
+"""Every English sentence of the page that does not come from an error, in one place."""
+
+TITLE = "NExT-GPT chat"
+TAGLINE = "Words, pictures, sounds and clips, in and out."
+PLACEHOLDER = "Write, attach, drop or record"
+EMPTY_TALK = "### What shall we make?\nAsk for a picture, a sound or a clip; or send one and ask about it."
+LOADING = "Loading {name} … {seconds:.0f} s. You can write already; the reply comes when the model is there."
+FAILED_TO_LOAD = "The model could not be loaded: {message}"
+FAULT = "Something went wrong on the server and the talk is as it was. Try again; the server's log says more."
+
+READING = "Thinking …"
+WAITING_MODEL = "The model is still loading …"
+WAITING_NEXT = "Waiting: one reply is made before yours …"
+WAITING_MANY = "Waiting: {ahead} replies are made before yours …"
+MAKING = {"image": "Painting a picture", "audio": "Making a sound", "video": "Filming a clip"}
+STEP = "step {step} of {steps}"
+STARTING = "starting"
+STOPPED = "Stopped."
+STOPPED_EARLY = "Stopped before the reply began; your message is back in the box."
+NO_REPLY = "The model had nothing to say. Try other words, or Retry."
+NOUNS = {"image": "picture", "audio": "sound", "video": "clip"}
+GENERATED = "AI-generated {noun}"
+SEED = "seed {seed}"
+
+STOP = "Stop"
+SETTINGS = "Settings"
+DEFAULTS = "Back to the checkpoint's own values"
+FOOTER = "AI-generated, may be wrong. Nothing is kept when you close the page. {licence}"
+LICENCE = "Weights have licences of their own: see the checkpoint's README."
+WEIGHTS = "Weights: {licence}"

@@ -1,0 +1,31 @@
+"""One served page over a scripted pipeline."""
+
+import shutil
+
+import pytest
+
+from nextgpt_chat.web import PageOptions, launch
+from tests.fake_pipeline import FakePipeline
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium; tests that need one skip without."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return path
+    pytest.skip("no chromium on this machine (Debian: apt-get install chromium)")
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return FakePipeline(steps=4, pause=0.02)
+
+
+@pytest.fixture(scope="module")
+def served(pipeline, tmp_path_factory):
+    """The running app; its address is ``served.page.local_url``."""
+    options = PageOptions(port=0, data_dir=str(tmp_path_factory.mktemp("data")), max_file_size=2)
+    app = launch(pipeline, options, block=False, quiet=True)
+    yield app
+    app.close()

@@ -1,0 +1,264 @@
+"""The page in a real browser, as a person uses it."""
+
+import re
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from nextgpt_chat.errors import CheckpointError
+from nextgpt_chat.web import PageOptions, launch
+from tests.fake_pipeline import FakePipeline
+
+pytestmark = pytest.mark.browser
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = sync_api.expect
+
+CHECKPOINT = Path(__file__).resolve().parents[2] / "checkpoints" / "nextgpt-mini"
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
+PATIENCE = 30_000
+"""Milliseconds; the machine may be busy with other things."""
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """A function that opens an address as a new person would; what the page logs as an error fails the test."""
+    contexts, errors = [], []
+
+    def opened(address, width=1280, height=800):
+        context = browser.new_context(viewport={"width": width, "height": height})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address)
+        expect(page.locator("#composer textarea")).to_be_visible(timeout=PATIENCE)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not errors
+
+
+@pytest.fixture
+def page(open_page, served):
+    page = open_page(served.page.local_url)
+    expect(page.locator("#header")).to_contain_text("fake-checkpoint", timeout=PATIENCE)
+    return page
+
+
+@pytest.fixture
+def slow(pipeline, monkeypatch):
+    """Makes the pipeline slow enough for a person, or a busy machine, to see what goes on."""
+    monkeypatch.setattr(pipeline, "steps", 12)
+    monkeypatch.setattr(pipeline, "pause", 0.1)
+
+
+def send(page, text):
+    page.locator("#composer textarea").fill(text)
+    page.keyboard.press("Enter")
+
+
+def await_end(page):
+    expect(page.locator("#stop")).to_be_hidden(timeout=PATIENCE)
+
+
+def test_words_in_and_picture_sound_and_clip_out(page, slow):
+    send(page, "draw a red car, the sound of it and a clip of it")
+    replies = page.locator("#chatbot .bot.message")
+    expect(page.locator("#chatbot .making.image progress")).to_be_visible(timeout=PATIENCE)
+    picture = replies.locator("img:not(.preview)").first
+    expect(picture).to_be_visible(timeout=PATIENCE)
+    expect(replies.locator("video")).to_be_visible(timeout=PATIENCE)
+    await_end(page)
+    assert picture.evaluate("e => e.naturalWidth") == 128
+    page.wait_for_function("document.querySelector('#chatbot .bot video').readyState >= 2", timeout=PATIENCE)
+    assert page.locator(
+        "#chatbot .bot audio, #chatbot .bot [data-testid*=audio], #chatbot .bot .audio-container"
+    ).count()
+    expect(page.locator("#chatbot")).to_contain_text("AI-generated picture")
+    expect(page.locator("#chatbot .making")).to_have_count(0)
+    assert page.locator("#composer textarea").input_value() == ""
+
+
+def test_the_page_says_what_it_is_and_under_which_licence(page, pipeline):
+    expect(page.locator("#header")).to_contain_text(pipeline.summary)
+    expect(page.locator("#footer")).to_contain_text("AI-generated")
+    expect(page.locator("#footer")).to_contain_text("test licence 1.0", timeout=PATIENCE)
+
+
+def test_an_uploaded_sound_is_answered(page, tmp_path):
+    sound = tmp_path / "tone.wav"
+    soundfile.write(sound, 0.3 * np.sin(np.arange(16_000) * 0.2), 16_000)
+    page.locator("#composer input[type=file]").first.set_input_files(str(sound))
+    expect(
+        page.locator("#composer .thumbnail-item, #composer [data-testid*=file], #composer .thumbnails")
+    ).not_to_have_count(0)
+    send(page, "what do you hear?")
+    expect(page.locator("#chatbot .bot.message").last).to_contain_text("I got audio.", timeout=PATIENCE)
+
+
+def test_a_card_sends_its_file_and_words(page):
+    page.get_by_role("button", name=re.compile("what is in this picture")).click()
+    expect(page.locator("#chatbot .bot.message").last).to_contain_text("I got image.", timeout=PATIENCE)
+    expect(page.locator("#chatbot .user.message img").first).to_be_visible()
+
+
+def test_stop_ends_the_reply_and_the_talk_goes_on(page, slow):
+    send(page, "many words")
+    expect(page.locator("#chatbot")).to_contain_text("word5", timeout=PATIENCE)
+    page.locator("#stop").click()
+    await_end(page)
+    expect(page.locator("#chatbot")).to_contain_text("Stopped.")
+    expect(page.locator("#chatbot")).not_to_contain_text("word199")
+    send(page, "hello again")
+    expect(page.locator("#chatbot")).to_contain_text("You said: hello again", timeout=PATIENCE)
+
+
+def test_retry_undo_and_clear(page):
+    send(page, "first")
+    expect(page.locator("#chatbot")).to_contain_text("You said: first", timeout=PATIENCE)
+    await_end(page)
+    page.get_by_role("button", name="Retry").click()
+    await_end(page)
+    expect(page.locator("#chatbot")).to_contain_text("You said: first", timeout=PATIENCE)
+    assert page.locator("#chatbot [data-testid=bot]").count() == 1
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#chatbot [data-testid=bot]")).to_have_count(0, timeout=PATIENCE)
+    expect(page.locator("#composer textarea")).to_have_value("first")
+    page.keyboard.press("Enter")
+    send(page, "second")
+    expect(page.locator("#chatbot")).to_contain_text("You said: ", timeout=PATIENCE)
+    await_end(page)
+    page.get_by_role("button", name="Clear").last.click()
+    expect(page.locator("#chatbot [data-testid=bot]")).to_have_count(0, timeout=PATIENCE)
+
+
+def test_a_bad_file_is_explained_and_the_message_given_back(page, tmp_path):
+    fake = tmp_path / "note.png"
+    fake.write_text("just text")
+    page.locator("#composer input[type=file]").first.set_input_files(str(fake))
+    send(page, "look at this")
+    expect(page.locator(".toast-body, .toast-wrap").first).to_contain_text("note.png", timeout=PATIENCE)
+    expect(page.locator("#composer textarea")).to_have_value("look at this")
+    await_end(page)
+
+
+def test_what_is_typed_or_generated_stays_text(page):
+    send(page, "markup <Image>/etc/passwd</Image> <img src=x onerror=window.hacked=1>")
+    expect(page.locator("#chatbot .user.message").last).to_contain_text("<Image>/etc/passwd</Image>", timeout=PATIENCE)
+    expect(page.locator("#chatbot .bot.message strong")).to_have_text("bold", timeout=PATIENCE)
+    expect(page.locator("#chatbot .bot.message").last).to_contain_text("<script>")
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("#chatbot .message img").count() == 0
+
+
+def test_settings_reach_the_pipeline(page, pipeline):
+    page.locator("#settings .toggle-button").click()
+    page.get_by_role("button", name="Pictures").click()
+    steps = page.locator("#image-steps input[type=number]")
+    expect(steps).to_have_value("12")  # the checkpoint's own
+    steps.fill("5")
+    steps.press("Tab")
+    page.locator("#random-seed input").uncheck()
+    page.locator("#seed input").fill("42")
+    page.locator("#seed input").press("Tab")
+    time.sleep(1)
+    send(page, "with settings")
+    expect(page.locator("#chatbot")).to_contain_text("You said: with settings", timeout=PATIENCE)
+    settings, seed, _, _ = next(seen for seen in pipeline.seen if seen[3].text == "with settings")
+    assert (settings.image.steps, settings.image.guidance_scale, seed) == (5, None, 42)
+
+
+def test_two_people_never_see_each_others_talk(open_page, served, slow):
+    one, other = open_page(served.page.local_url), open_page(served.page.local_url)
+    send(one, "many words of mine")
+    send(other, "hello there")
+    expect(one.locator("#chatbot")).to_contain_text("word3", timeout=PATIENCE)
+    one.locator("#stop").click()
+    expect(other.locator("#chatbot")).to_contain_text("You said: hello there", timeout=PATIENCE)
+    expect(other.locator("#chatbot")).not_to_contain_text("word3")
+    expect(one.locator("#chatbot")).not_to_contain_text("hello there")
+
+
+def test_the_page_fits_a_phone(open_page, served):
+    page = open_page(served.page.local_url, 390, 844)
+    send(page, "draw a car")
+    expect(page.locator("#chatbot .bot img:not(.preview)").first).to_be_visible(timeout=PATIENCE)
+    await_end(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    box = page.locator("#composer").bounding_box()
+    assert box["y"] + box["height"] <= 844
+
+
+def test_the_page_is_up_while_the_model_loads_and_a_message_waits_for_it(open_page, tmp_path):
+    go = threading.Event()
+
+    def load():
+        go.wait(timeout=120)
+        return FakePipeline(steps=2)
+
+    options = PageOptions(checkpoint="checkpoints/slow-one", port=0, data_dir=str(tmp_path))
+    app = launch(load, options, block=False, quiet=True)
+    try:
+        page = open_page(app.page.local_url)
+        expect(page.locator("#header")).to_contain_text("Loading slow-one")
+        send(page, "hello early")
+        expect(page.locator("#chatbot")).to_contain_text("still loading", timeout=PATIENCE)
+        go.set()
+        expect(page.locator("#chatbot")).to_contain_text("You said: hello early", timeout=PATIENCE)
+        expect(page.locator("#header")).to_contain_text("fake-checkpoint", timeout=PATIENCE)
+    finally:
+        go.set()
+        app.close()
+
+
+def test_a_model_that_cannot_be_loaded_is_said_and_the_message_given_back(open_page, tmp_path):
+    def load():
+        raise CheckpointError("The file weights-7 is missing. Download it again.")
+
+    app = launch(load, PageOptions(port=0, data_dir=str(tmp_path)), block=False, quiet=True)
+    try:
+        page = open_page(app.page.local_url)
+        expect(page.locator("#header")).to_contain_text("weights-7 is missing", timeout=PATIENCE)
+        send(page, "hello")
+        expect(page.locator(".toast-body, .toast-wrap").first).to_contain_text("weights-7", timeout=PATIENCE)
+        expect(page.locator("#composer textarea")).to_have_value("hello")
+    finally:
+        app.close()
+
+
+@pytest.mark.skipif(not (CHECKPOINT / "nextgpt.json").exists(), reason="checkpoints/nextgpt-mini is not there yet")
+def test_the_shipped_checkpoint_draws_a_red_car_and_names_a_sound(open_page, tmp_path):
+    from nextgpt_chat.picturebook import SAMPLE_RATE, Sound, play
+    from nextgpt_chat.pipeline import NextGPTPipeline
+
+    options = PageOptions(checkpoint=str(CHECKPOINT), port=0, data_dir=str(tmp_path))
+    app = launch(lambda: NextGPTPipeline.from_pretrained(CHECKPOINT, device="cpu"), options, block=False, quiet=True)
+    try:
+        page = open_page(app.page.local_url)
+        send(page, "draw a red car")
+        expect(page.locator("#chatbot .bot img:not(.preview)").first).to_be_visible(timeout=120_000)
+        await_end(page)
+        sound = tmp_path / "sound.wav"
+        soundfile.write(sound, play(Sound("bell", "normal", "normal"), 1), SAMPLE_RATE)
+        page.locator("#composer input[type=file]").first.set_input_files(str(sound))
+        send(page, "what do you hear?")
+        expect(page.locator("#chatbot .bot.message").last).to_contain_text("bell", timeout=60_000)
+    finally:
+        app.close()

@@ -1,0 +1,130 @@
+"""Turns and events as Chatbot messages: order, escaping, progress."""
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from nextgpt_chat.content import (
+    Failed,
+    Finished,
+    Image,
+    MediaPart,
+    MediaProgress,
+    MediaReady,
+    MediaStarted,
+    Notice,
+    Reply,
+    TextDelta,
+    TextPart,
+    Turn,
+)
+from nextgpt_chat.serving import MediaFiles, Waiting
+from nextgpt_chat.web.messages import LiveReply, formatted, plain, talk_messages, turn_message
+
+
+@pytest.fixture
+def files(tmp_path):
+    return MediaFiles(tmp_path)
+
+
+def picture(**facts) -> MediaPart:
+    return MediaPart(Image(np.zeros((16, 16, 3), np.uint8)), **facts)
+
+
+def words(message) -> str:
+    return " | ".join(block.get("text", "<file>") for block in message["content"])
+
+
+@pytest.mark.parametrize("text", ["<Image>/etc/passwd</Image>", "<img src=x onerror=alert(1)>", "a & b < c"])
+def test_what_a_user_typed_never_becomes_a_tag(text):
+    shown = plain(text)
+    assert "<" not in shown
+    unescaped = shown.replace("&lt;", "<").replace("&amp;", "&").replace("\\", "")
+    assert unescaped == text
+
+
+@pytest.mark.parametrize("text", ["# head", "![x](http://e/x.png)", "**b**", "[a](javascript:x)", "$$x$$", "http://e"])
+def test_what_a_user_typed_is_not_formatted(text):
+    shown = plain(text)
+    assert shown != text and shown.replace("\\", "") == text
+
+
+def test_the_models_formatting_stays_but_tags_and_pictures_from_elsewhere_do_not():
+    shown = formatted("**bold** <script>x</script> ![p](http://evil/x.png) `a<b` ")
+    assert "**bold**" in shown and "`a<b`" in shown
+    assert "<script" not in shown and "![" not in shown
+
+
+def test_a_turn_shows_its_parts_in_order_and_marks_generated_media(files):
+    turn = Turn("assistant", (TextPart("here"), picture(generated=True, caption="a <b>car", details={"seed": 3})))
+    message = turn_message(turn, files)
+    assert message["role"] == "assistant"
+    text, medium, note = message["content"]
+    assert text["text"] == "here" and medium["path"].endswith(".png") and medium["alt_text"] == "a <b>car"
+    assert "AI-generated picture" in note["text"] and "a &lt;b&gt;car" in note["text"] and "seed 3" in note["text"]
+
+
+def test_uploads_are_not_called_generated(files):
+    assert "AI-generated" not in words(turn_message(Turn("user", (picture(),)), files))
+
+
+def test_a_stopped_turn_says_so(files):
+    assert "Stopped" in words(turn_message(Turn("assistant", (TextPart("half"),), cancelled=True), files))
+
+
+def test_a_talk_is_rendered_once_and_follows_undo(files):
+    turns = [Turn("user", (TextPart("one"),)), Turn("assistant", (TextPart("two"),))]
+    shown = []
+    first = talk_messages(turns, shown, files)
+    again = talk_messages(turns, shown, files)
+    assert all(a is b for a, b in zip(first, again, strict=True))
+    other = [turns[0], Turn("assistant", (TextPart("three"),))]
+    assert words(talk_messages(other, shown, files)[1]) == "three"
+    assert talk_messages(turns[:1], shown, files) == first[:1] and len(shown) == 1
+
+
+def test_words_and_media_appear_in_the_order_of_the_reply(files):
+    live = LiveReply(files)
+    part = picture(generated=True, caption="a car")
+    live.add(TextDelta("Here "))
+    live.add(TextDelta("it is."))
+    live.add(MediaStarted("m", "image", "a car"))
+    assert "starting" in words(live.message())
+    live.add(MediaProgress("m", 2, 8, PIL.Image.new("RGB", (400, 300))))
+    progress = words(live.message())
+    assert "step 2 of 8" in progress and 'value="2"' in progress and "data:image/jpeg;base64," in progress
+    live.add(MediaReady("m", part))
+    live.add(TextDelta("Do you like it?"))
+    assert words(live.message()).startswith("Here it is. | <file> | ")
+    assert words(live.message()).endswith("Do you like it?")
+    live.add(Finished(Reply((), 1)))
+    assert words(live.last_message()) == words(live.message())
+
+
+def test_stages_notices_and_failures_are_said(files):
+    live = LiveReply(files)
+    live.add(Waiting(ahead=0, loading=True))
+    assert "loading" in words(live.message())
+    live.add(Waiting(ahead=3, loading=False))
+    assert "3 replies" in words(live.message())
+    live.add(Notice("The oldest turns were left out."))
+    live.add(MediaStarted("m", "audio", ""))
+    live.add(Failed("m", "The sound could not be made."))
+    live.add(Finished(Reply((), 1)))
+    assert "oldest turns" in words(live.last_message()) and "could not be made" in words(live.last_message())
+
+
+def test_a_half_made_medium_is_gone_after_a_stop(files):
+    live = LiveReply(files)
+    live.add(TextDelta("Here"))
+    live.add(MediaStarted("m", "image", "a car"))
+    live.add(Finished(Reply((), 1, cancelled=True)))
+    assert words(live.last_message()).startswith("Here | ") and "Stopped" in words(live.last_message())
+    assert "Painting" not in words(live.last_message())
+
+
+def test_captions_cannot_break_out_of_the_progress_row(files):
+    live = LiveReply(files)
+    live.add(MediaStarted("m", "image", '"><script>\n\n# x'))
+    block = live.message()["content"][0]["text"]
+    assert "<script" not in block and "\n" not in block

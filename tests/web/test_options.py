@@ -1,0 +1,40 @@
+"""Flags and environment variables of app.py, and how it refuses an unknown checkpoint."""
+
+import pytest
+
+import app
+from nextgpt_chat.web import PageOptions, parse_options
+
+
+def test_defaults_flags_and_environment_in_this_order():
+    assert parse_options([], {}) == PageOptions()
+    environment = {"NEXTGPT_PORT": "8000", "NEXTGPT_HOST": "0.0.0.0", "NEXTGPT_SHARE": "true", "NEXTGPT_DATA_DIR": "d"}
+    options = parse_options(["--port", "9000", "--max-file-size", "5"], environment)
+    assert (options.port, options.host, options.share, options.data_dir) == (9000, "0.0.0.0", True, "d")
+    assert options.max_file_size == 5
+    assert parse_options(["--no-share"], environment).share is False
+
+
+@pytest.mark.parametrize(
+    ("argv", "environment", "named"),
+    [
+        (["--port", "x"], {}, "--port"),
+        (["--port", "70000"], {}, "65535"),
+        ([], {"NEXTGPT_PORT": "x"}, "NEXTGPT_PORT"),
+        ([], {"NEXTGPT_SHARE": "maybe"}, "NEXTGPT_SHARE"),
+        (["--queue-size", "0"], {}, "--queue-size"),
+        (["--what"], {}, "--what"),
+    ],
+)
+def test_unusable_values_end_with_status_2_and_a_name(argv, environment, named, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse_options(argv, environment)
+    assert ended.value.code == 2
+    assert named in capsys.readouterr().err
+
+
+def test_an_unknown_checkpoint_is_refused_in_one_line_before_anything_is_loaded(tmp_path, capsys):
+    for name in ("no-such-checkpoint", "checkpoints/nope", str(tmp_path / "gone"), str(tmp_path), ""):
+        assert app.main(["--checkpoint", name]) == 2
+        said = capsys.readouterr().err.strip()
+        assert "\n" not in said and said.startswith("app.py: ") and "checkpoint" in said
