@@ -150,7 +150,7 @@ def _latents(
                 rows = order[start : start + size]
                 yield rows, to_input(np.stack([render(pool[row], worlddata.new_seed(rng)) for row in rows]))
 
-    latents, rows = diffusion.cached_latents(w.root / "cache" / f"{name}.pt", vae, batches, count, name)
+    latents, rows = diffusion.cached_latents(w.cache(name), vae, batches, count, name)
     return latents, [pool[row] for row in rows]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..errors import NextGPTError
-from . import joining, pretraining
+from . import joining, pretraining, shipping
 from .workshop import Workshop, make_workshop
 
 RUNNERS: dict[str, Callable[[Workshop], dict[str, Any]]] = {
@@ -44,7 +44,8 @@ def run(
     """Run one stage, or "all" of them in order; returns numbers by stage.
 
     Args:
-        config: ``{"preset": "mini" | "tiny", "root": folder, "device": …, "<stage>": {"steps": …}, …}``.
+        config: ``{"preset": "mini" | "tiny", "root": folder, "out": folder, "device": …, "gates": bool,
+            "<stage>": {"steps": …}, …}``; sizes of the preset by their names too.
         resume: go on from the state on disk; with "all", stages that are finished are skipped.
         check: called with the stage's name after it; see ``Check``.
 
@@ -57,15 +58,22 @@ def run(
     workshop = make_workshop(dict(config or {}), resume)
     numbers: dict[str, Any] = {}
     for name in STAGES if stage == "all" else (stage,):
-        done = workshop.state(name) / "result.json"
-        if stage == "all" and resume and done.exists():
+        if stage == "all" and resume and _is_done(workshop, name):
             continue
         torch.manual_seed(workshop.recipe(name).seed)
         began = time.monotonic()
         numbers[name] = RUNNERS[name](workshop)
-        if check:
+        if check and workshop.gates:
             numbers[name]["gate"] = check(name, workshop)
         numbers[name].setdefault("minutes", (time.monotonic() - began) / 60)
-        done.parent.mkdir(parents=True, exist_ok=True)
-        done.write_text(json.dumps(numbers[name], indent=2) + "\n")
+        (workshop.state(name) / "result.json").write_text(json.dumps(numbers[name], indent=2) + "\n")
+        if name == STAGES[-1]:
+            shipping.ship(workshop)
     return numbers
+
+
+def _is_done(w: Workshop, stage: str) -> bool:
+    """Whether this run finished the stage, or its part is shipped and this run has not begun it."""
+    part = {"image": "image_decoder", "audio": "audio_decoder", "video": "video_decoder"}.get(stage, stage)
+    begun = (w.state(stage) / "state.pt").exists()
+    return w.result(stage) is not None or (not begun and w.find(part) is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,35 +12,75 @@ from ..errors import NextGPTError
 from .loop import Recipe
 from .recipes import Sizes, preset
 
+SHIPPED_PARTS = {
+    "vae": "image_decoder/vae",
+    "audio-vae": "audio_decoder/vae",
+    "vocoder": "audio_decoder/vocoder",
+    "imagebind": "imagebind",
+    "image_decoder": "image_decoder",
+    "audio_decoder": "audio_decoder",
+    "video_decoder": "video_decoder",
+}
+"""Frozen part → where a finished checkpoint keeps it."""
+SHIPPED_FILES = {name: "model_index.json" if name.endswith("_decoder") else "config.json" for name in SHIPPED_PARTS}
+
 
 class Workshop:
-    """Paths and parts of one training run."""
+    """Paths and parts of one training run.
 
-    def __init__(self, root: Path, sizes: Sizes, resume: bool, device: str = "auto") -> None:
-        self.root, self.sizes, self.resume = root, sizes, resume
+    ``out``: the checkpoint that the run ends in. When a run is resumed, a frozen part that is not in ``root`` is taken
+    from there if it has it, so that a recipe goes on from what is shipped.
+    """
+
+    def __init__(
+        self, root: Path, sizes: Sizes, resume: bool, device: str = "auto", out: Path | None = None, gates: bool = True
+    ) -> None:
+        self.root, self.sizes, self.resume, self.out, self.gates = root, sizes, resume, out, gates
         use_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
         self.device = torch.device("cuda" if use_cuda else "cpu")
 
     def part(self, name: str) -> Path:
+        """Where a part is written by this run."""
         return self.root / "parts" / name
 
     def state(self, stage: str) -> Path:
+        """Where a stage keeps its state, metrics and result."""
         return self.root / "state" / stage
+
+    def cache(self, name: str) -> Path:
+        return self.root / "cache" / f"{name}.pt"
 
     def recipe(self, stage: str) -> Recipe:
         return self.sizes.recipe(stage)
 
+    def find(self, name: str) -> Path | None:
+        """The folder of a finished part, or None."""
+        if self.part(name).exists():
+            return self.part(name)
+        if self.out is not None and self.resume and name in SHIPPED_PARTS:
+            shipped = self.out / SHIPPED_PARTS[name]
+            return shipped if (shipped / SHIPPED_FILES[name]).exists() else None
+        return None
+
     def need(self, name: str, stage: str) -> Path:
-        """The folder of a part that ``stage`` made. Raises NextGPTError if it is not there."""
-        path = self.part(name)
-        if not path.exists():
-            raise NextGPTError(f"{path} is missing. Run `python -m nextgpt_chat train {stage}` first.")
+        """The folder of a part that ``stage`` makes. Raises NextGPTError if it is not there."""
+        path = self.find(name)
+        if path is None:
+            raise NextGPTError(f"{self.part(name)} is missing. Run `python -m nextgpt_chat train {stage}` first.")
         return path
+
+    def result(self, stage: str) -> dict[str, Any] | None:
+        """What a finished stage reported, or None."""
+        file = self.state(stage) / "result.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
 def make_workshop(config: dict[str, Any], resume: bool = True) -> Workshop:
     """Raises NextGPTError for names that no preset has."""
-    sizes = preset(config.pop("preset", "mini"))
-    root = Path(config.pop("root", "runs/mini"))
-    device = config.pop("device", "auto")
-    return Workshop(root, sizes.changed(config), resume, device)
+    config = dict(config)
+    name = config.pop("preset", "mini")
+    sizes = preset(name)
+    root = Path(config.pop("root", f"runs/{name}"))
+    out = Path(config.pop("out", "checkpoints/nextgpt-mini" if name == "mini" else root / "checkpoint"))
+    device, gates = config.pop("device", "auto"), config.pop("gates", name == "mini")
+    return Workshop(root, sizes.changed(config), resume, device, out, gates)

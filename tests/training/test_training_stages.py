@@ -6,6 +6,7 @@ import pytest
 import torch
 from tiny import EMBEDDING_WIDTH, OUTPUT_SHAPES, tiny_model
 
+from nextgpt_chat.checkpoints import load_model
 from nextgpt_chat.errors import NextGPTError
 from nextgpt_chat.picturebook.dialogues import dialogue
 from nextgpt_chat.training import alignment, joining, stages
@@ -105,13 +106,13 @@ def test_forced_media_are_no_target_of_the_words(model):
 
 
 def test_an_unknown_stage_and_an_unknown_setting_are_named():
-    with pytest.raises(NextGPTError, match="'stage9'.*stage3"):
+    with pytest.raises(NextGPTError, match=r"'stage9'.*stage3"):
         stages.run("stage9")
     with pytest.raises(NextGPTError, match="'colour'"):
         make_workshop({"colour": 3})
     with pytest.raises(NextGPTError, match="'lm'"):
         make_workshop({"lm": {"pace": 3}})
-    with pytest.raises(NextGPTError, match="'huge'.*mini"):
+    with pytest.raises(NextGPTError, match=r"'huge'.*mini"):
         make_workshop({"preset": "huge"})
 
 
@@ -120,13 +121,30 @@ def test_a_stage_says_which_one_must_come_before_it(tmp_path):
         stages.run("image", {"preset": "tiny", "root": str(tmp_path), "device": "cpu"})
 
 
+def test_a_resumed_run_takes_frozen_parts_from_what_is_shipped(tmp_path):
+    shipped = tmp_path / "shipped"
+    config = {"preset": "tiny", "root": str(tmp_path / "run"), "out": str(shipped)}
+    assert make_workshop(config).find("imagebind") is None
+    (shipped / "imagebind").mkdir(parents=True)
+    assert make_workshop(config).find("imagebind") is None  # a folder without its file is no part
+    (shipped / "imagebind" / "config.json").write_text("{}")
+    assert make_workshop(config).find("imagebind") == shipped / "imagebind"
+    assert make_workshop(config, resume=False).find("imagebind") is None
+    own = make_workshop(config).part("imagebind")
+    own.mkdir(parents=True)
+    assert make_workshop(config).find("imagebind") == own
+
+
 @pytest.mark.slow
-def test_the_whole_recipe_runs_from_nothing_and_resumes(tmp_path):
-    config = {"preset": "tiny", "root": str(tmp_path), "device": "cpu"}
+def test_the_whole_recipe_runs_from_nothing_to_a_checkpoint_and_resumes(tmp_path):
+    config = {"preset": "tiny", "root": str(tmp_path), "device": "cpu", "gates": True}
     checked = []
     numbers = stages.run("all", config, check=lambda stage, w: checked.append(stage) or {})
     assert checked == list(stages.STAGES) == list(numbers)
     assert all(numbers[stage]["loss"] > 0 for stage in numbers)
     assert stages.run("all", config, resume=True) == {}
-    model = joining.load_stage(make_workshop(dict(config)), 3)
+    model, manifest = load_model(tmp_path / "checkpoint", "cpu", "float32")
     assert set(model.decoders) == {"image", "audio", "video"}
+    assert manifest.unknown_media is not None
+    card = (tmp_path / "checkpoint" / "README.md").read_text()
+    assert all(f"| {stage} |" in card for stage in stages.STAGES)
