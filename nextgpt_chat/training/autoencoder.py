@@ -25,8 +25,8 @@ def picture_autoencoder(channels: int = 48) -> AutoencoderTiny:
 
 
 def mel_autoencoder(channels: int = 32) -> AutoencoderTiny:
-    """f4, 8 latent channels: (1, 200, 64) ↔ (8, 50, 16)."""
-    return _autoencoder(1, channels, (1, 1, 1), LATENT_CHANNELS["mel"])
+    """f8, 8 latent channels: (1, 200, 64) ↔ (8, 25, 8)."""
+    return _autoencoder(1, channels, (1, 1, 2, 2), LATENT_CHANNELS["mel"])
 
 
 def _autoencoder(colours: int, channels: int, blocks: tuple[int, ...], latent_channels: int) -> AutoencoderTiny:

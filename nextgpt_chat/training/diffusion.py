@@ -92,9 +92,9 @@ def image_unet(channels: tuple[int, ...] = (64, 128), text_width: int = 128) -> 
 
 
 def audio_unet(channels: tuple[int, ...] = (64, 128), embedding: int = 128) -> UNet2DConditionModel:
-    """Latents (B, 8, 50, 16) of 2-second mel spectrograms, conditioned by one embedding in place of class labels."""
+    """Latents (B, 8, 25, 8) of 2-second mel spectrograms, conditioned by one embedding in place of class labels."""
     return UNet2DConditionModel(
-        sample_size=50,
+        sample_size=25,
         in_channels=LATENT_CHANNELS["mel"],
         out_channels=LATENT_CHANNELS["mel"],
         block_out_channels=channels,
