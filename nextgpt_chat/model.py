@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .config import TextSettings
 from .content import MEDIA_KINDS, Media
 from .language_model import DEFAULTS, LanguageModel, SignalGroup, Step
-from .prompting import MediaSegment, Prompt, Segment, SignalSegment, TextSegment
+from .prompting import MediaSegment, Prompt, Segment, SignalSegment
 
 IGNORED = -100  # the target that cross entropy leaves out
 

@@ -103,7 +103,7 @@ def batch_loss(
         losses.append((F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2)
         numbers[f"{kind} right"] = float((logits.argmax(1) == target).float().mean())
         read = readers.loss(encoded, group)
-        losses.append(torch.stack([*read.values()]).mean())
+        losses.append(torch.stack([*read.values()]).sum())
         numbers |= {f"{kind} {name}": float(value.detach()) for name, value in read.items()}
     return torch.stack(losses).sum(), numbers
 
