@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..checkpoints.manifest import MANIFEST_FILE
 from ..errors import NextGPTError
 from .loop import Recipe
 from .recipes import Sizes, preset
@@ -28,8 +29,8 @@ SHIPPED_FILES = {name: "model_index.json" if name.endswith("_decoder") else "con
 class Workshop:
     """Paths and parts of one training run.
 
-    ``out``: the checkpoint that the run ends in. When a run is resumed, a frozen part that is not in ``root`` is taken
-    from there if it has it, so that a recipe goes on from what is shipped.
+    ``out``: the checkpoint that the run ends in. While that is unfinished (it has parts but no manifest), a resumed run
+    takes from it the frozen parts that are not in ``root``; a finished one is never built upon but replaced.
     """
 
     def __init__(
@@ -57,7 +58,8 @@ class Workshop:
         """The folder of a finished part, or None."""
         if self.part(name).exists():
             return self.part(name)
-        if self.out is not None and self.resume and name in SHIPPED_PARTS:
+        unfinished = self.out is not None and not (self.out / MANIFEST_FILE).exists()
+        if unfinished and self.resume and name in SHIPPED_PARTS:
             shipped = self.out / SHIPPED_PARTS[name]
             return shipped if (shipped / SHIPPED_FILES[name]).exists() else None
         return None

@@ -121,7 +121,7 @@ def test_a_stage_says_which_one_must_come_before_it(tmp_path):
         stages.run("image", {"preset": "tiny", "root": str(tmp_path), "device": "cpu"})
 
 
-def test_a_resumed_run_takes_frozen_parts_from_what_is_shipped(tmp_path):
+def test_a_resumed_run_takes_frozen_parts_from_an_unfinished_checkpoint(tmp_path):
     shipped = tmp_path / "shipped"
     config = {"preset": "tiny", "root": str(tmp_path / "run"), "out": str(shipped)}
     assert make_workshop(config).find("imagebind") is None
@@ -130,6 +130,9 @@ def test_a_resumed_run_takes_frozen_parts_from_what_is_shipped(tmp_path):
     (shipped / "imagebind" / "config.json").write_text("{}")
     assert make_workshop(config).find("imagebind") == shipped / "imagebind"
     assert make_workshop(config, resume=False).find("imagebind") is None
+    (shipped / "nextgpt.json").write_text("{}")
+    assert make_workshop(config).find("imagebind") is None  # a finished checkpoint is replaced, not built upon
+    (shipped / "nextgpt.json").unlink()
     own = make_workshop(config).part("imagebind")
     own.mkdir(parents=True)
     assert make_workshop(config).find("imagebind") == own
