@@ -1,0 +1,142 @@
+"""``train`` and ``evaluate``: doors to the parts that do the work, imported when they are asked for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ..checkpoints import locate
+from ..errors import NextGPTError
+from .output import one_line, only_json, print_json
+
+STAGES = (
+    "vae",
+    "imagebind",
+    "lm",
+    "image",
+    "audio-vae",
+    "vocoder",
+    "audio",
+    "video",
+    "stage1",
+    "stage2",
+    "stage3",
+    "all",
+)
+
+
+def add_to(commands: Any) -> None:
+    train = commands.add_parser(
+        "train",
+        help="train one part of nextgpt-mini, or all of it",
+        description="Runs one training stage, or all of them in their order.",
+        allow_abbrev=False,
+    )
+    train.add_argument("stage", metavar="STAGE", choices=STAGES, help=", ".join(STAGES))
+    train.add_argument("--config", metavar="FILE", help="JSON or TOML file: preset, root, device, settings by stage")
+    train.add_argument("--resume", action="store_true", help="go on from the state in runs/")
+    train.set_defaults(run=run_train)
+
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure a checkpoint",
+        description="Measures how often a checkpoint's replies are right.",
+        allow_abbrev=False,
+    )
+    evaluate.add_argument("suite", choices=("picturebook",), help="what to measure")
+    evaluate.add_argument("--checkpoint", default="nextgpt-mini", help="folder, shipped name or hub repository")
+    evaluate.add_argument("--limit", type=int, metavar="N", help="cases a row (default: the suite's own, at least 200)")
+    evaluate.add_argument("--seed", type=int, default=0, metavar="N", help="of the cases and replies (default 0)")
+    evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    evaluate.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    evaluate.set_defaults(run=run_evaluate)
+
+
+def run_train(arguments: argparse.Namespace) -> int:
+    config = read_config(arguments.config)
+    stages = _part("training.stages")
+    numbers = stages.run(arguments.stage, config, arguments.resume, _part("evaluation.stage_gates").check)
+    if isinstance(numbers, Mapping):
+        for stage, values in numbers.items():
+            print(f"{stage}: {json.dumps(values, default=str)}")
+    return 0
+
+
+def read_config(path: str | None) -> dict[str, Any]:
+    """Raises NextGPTError for a file that is missing or no JSON or TOML table."""
+    if path is None:
+        return {}
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        config = tomllib.loads(text) if path.endswith(".toml") else json.loads(text)
+    except (OSError, ValueError) as error:
+        raise NextGPTError(
+            f"{path} cannot be read as a configuration: {one_line(error)}. Give JSON or TOML."
+        ) from error
+    if not isinstance(config, dict):
+        raise NextGPTError(f"{path} holds no table of settings. Give a JSON object or TOML.")
+    return config
+
+
+def run_evaluate(arguments: argparse.Namespace) -> int:
+    if arguments.limit is not None and arguments.limit < 1:
+        raise NextGPTError(f"--limit is {arguments.limit}; it must be at least 1.")
+    locate(arguments.checkpoint)  # an unknown one is said before heavy libraries are imported
+    with only_json(arguments.json) as out:
+        suite = _part(f"evaluation.{arguments.suite}")
+        from ..pipeline import NextGPTPipeline
+
+        pipeline = NextGPTPipeline.from_pretrained(arguments.checkpoint, arguments.device)
+        options = {} if arguments.limit is None else {"limit": arguments.limit}
+        rows = suite.evaluate(pipeline, seed=arguments.seed, progress=Progress(), **options)
+        if arguments.json:
+            print_json(rows, out)
+        else:
+            print(table(rows), file=out)
+    return 0
+
+
+class Progress:
+    """Called with (what, done, of): one line on a terminal that is written over, else a line for each thing."""
+
+    def __init__(self) -> None:
+        self._what = ""
+
+    def __call__(self, what: str, done: int, of: int) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if done >= of else "\r"
+            print(f"\033[K{what}: {done} of {of}", end=end, file=sys.stderr, flush=True)
+        elif what != self._what:
+            self._what = what
+            print(f"{what}: {of} cases", file=sys.stderr, flush=True)
+
+
+def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Rows of an evaluation for reading."""
+    width = max((len(name) for name in rows), default=0)
+    lines = [f"{'':{width}}  {'n':>5}  {'distinct':>8}  {'rate':>7}  {'low 95':>7}  {'ceiling':>7}"]
+    for name, row in rows.items():
+        ceiling = row.get("ceiling")
+        shown = f"{ceiling:7.1%}" if isinstance(ceiling, (int, float)) else f"{'–':>7}"
+        lines.append(
+            f"{name:{width}}  {row['n']:5}  {row['distinct']:8}  {row['rate']:7.1%}  {row['low95']:7.1%}  {shown}"
+        )
+    return "\n".join(lines)
+
+
+def _part(name: str) -> ModuleType:
+    """A module of the package. Raises NextGPTError that names it where this copy of the program lacks it."""
+    full = f"{__package__.rpartition('.')[0]}.{name}"
+    try:
+        return importlib.import_module(full)
+    except ModuleNotFoundError as error:
+        if error.name is None or not full.startswith(error.name):
+            raise
+        raise NextGPTError(f"This copy of the program has no {full}. Get the whole repository.") from error

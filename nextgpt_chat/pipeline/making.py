@@ -1,0 +1,265 @@
+"""One reply in the making: words and media in the order that the model chooses, as events.
+
+Knows one turn; conversations, locks and checkpoints are the pipeline's.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..config import GenerationSettings
+from ..content import (
+    MEDIA_KINDS,
+    Event,
+    Failed,
+    Image,
+    Media,
+    MediaPart,
+    MediaProgress,
+    MediaReady,
+    MediaStarted,
+    Notice,
+    Part,
+    Reply,
+    TextDelta,
+    TextPart,
+    Turn,
+)
+from ..decoders import Cancelled
+from ..errors import LimitError, NextGPTError
+from ..known_world import KnownWorld
+from ..language_model import Ended, SignalGroup, TextPiece
+from ..model import NextGPTModel
+from ..prompting import MediaSegment, Prompt, Template
+from .rendering import Renderer
+from .seeds import derive_seed
+
+logger = logging.getLogger(__name__)
+
+NOUNS = {"image": "picture", "audio": "sound", "video": "clip"}
+_SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a reply is made from. ``settings`` without open values; ``modalities`` None = the model decides."""
+
+    turns: tuple[Turn, ...]
+    settings: GenerationSettings
+    seed: int
+    modalities: frozenset[str] | None
+    previews: bool
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What every reply is made with."""
+
+    model: NextGPTModel
+    template: Template
+    renderer: Renderer
+    context: int
+    known_world: KnownWorld | None
+    unknown_message: str
+
+
+class Making:
+    """Iterate ``events`` to its end, or close it; ``reply`` is what has been made until then."""
+
+    def __init__(self, parts: Parts, request: Request, should_stop: Callable[[], bool]) -> None:
+        self._with, self._request, self._should_stop = parts, request, should_stop
+        self._shows_text = request.modalities is None or "text" in request.modalities
+        self._parts: list[Part] = []
+        self._words = ""  # said since the last medium
+        self._spoke = False
+        self._caption = ""
+        self._made = dict.fromkeys(MEDIA_KINDS, 0)
+        self._notices: list[str] = []
+        self._timings = {"encode": 0.0, "text": 0.0}
+        self._began = time.perf_counter()
+        self.cancelled = False
+
+    def reply(self, cancelled: bool) -> Reply:
+        """The reply as it stands."""
+        parts = [*self._parts, *self._open_text()]
+        timings = self._timings | {"total": time.perf_counter() - self._began}
+        return Reply(tuple(parts), self._request.seed, timings, cancelled, tuple(self._notices))
+
+    def events(self) -> Iterator[Event]:
+        """Everything but ``Finished``. Raises NextGPTError for a prompt that cannot be taken."""
+        if self._should_stop():
+            self.cancelled = True
+            return
+        prompt = self._prompt()
+        if prompt.left_out:
+            yield self._notice(
+                f"This talk is longer than the {self._with.context} tokens that the model can take: the oldest "
+                f"{'turn was' if prompt.left_out == 1 else f'{prompt.left_out} turns were'} left out."
+            )
+        began = time.perf_counter()
+        media = [segment.media for segment in prompt.segments if isinstance(segment, MediaSegment)]
+        embeddings = dict(zip(media, self._with.model.encode_media(media), strict=True)) if media else {}
+        self._spend("encode", began)
+        if self._is_unknown(embeddings):
+            if self._request.modalities is None or self._request.modalities == {"text"}:
+                yield from self._say(self._with.unknown_message)
+                return
+            yield self._notice(self._with.unknown_message)  # media were asked for, so they are made all the same
+        yield from self._answer(prompt)
+
+    # --- prompt ------------------------------------------------------------------------------------------------
+
+    def _prompt(self) -> Prompt:
+        """The talk within the context, room left for the reply: its words, or a quarter, and every signal token."""
+        context = self._with.context
+        signals = sum(len(ids) for ids in self._with.model.language_model.signals.groups.values())
+        room = max(min(self._request.settings.text.max_new_tokens or context, context // 4), signals + 1)
+        return self._with.template.fit(self._request.turns, max(1, context - room))
+
+    def _is_unknown(self, embeddings: dict[Media, Tensor]) -> bool:
+        """Whether the user's last turn brings a medium from outside the world that the model knows."""
+        world = self._with.known_world
+        uploaded = [part.media for part in self._request.turns[-1].media if not part.generated]
+        return world is not None and any(
+            world.is_unknown(one.kind, embeddings[one]) for one in uploaded if one in embeddings
+        )
+
+    # --- words -------------------------------------------------------------------------------------------------
+
+    def _answer(self, prompt: Prompt) -> Iterator[Event]:
+        request = self._request
+        steps = self._with.model.reply_steps(
+            prompt,
+            request.settings.text,
+            generator=torch.Generator("cpu").manual_seed(derive_seed(request.seed, "text", 0)),
+            should_stop=self._should_stop,
+            modalities=request.modalities,
+            stops=self._with.template.stops,
+        )
+        try:
+            while True:
+                began = time.perf_counter()
+                step = next(steps)
+                self._spend("text", began)
+                if isinstance(step, (TextPiece, SignalGroup)):
+                    self._timings.setdefault("first_token", time.perf_counter() - self._began)
+                if isinstance(step, TextPiece):
+                    yield from self._say(step.text)
+                elif isinstance(step, SignalGroup):
+                    yield from self._medium(step)
+                elif isinstance(step, Ended):
+                    self.cancelled = step.reason == "cancelled"
+                    return
+        finally:
+            steps.close()  # gives the cache back for the next turn
+
+    def _say(self, text: str) -> Iterator[Event]:
+        # The joined deltas are the reply's text: a part after a medium begins with the space that joins it.
+        delta = f" {text}" if not self._words and self._spoke else text
+        self._words += text
+        self._spoke = True
+        if self._shows_text and delta:
+            yield TextDelta(delta)
+
+    def _open_text(self) -> list[Part]:
+        words = self._words.strip()
+        return [TextPart(words)] if words and self._shows_text else []
+
+    # --- media -------------------------------------------------------------------------------------------------
+
+    def _medium(self, group: SignalGroup) -> Iterator[Event]:
+        began, kind, ident = time.perf_counter(), group.kind, uuid.uuid4().hex
+        self._caption = self._take_words()
+        yield MediaStarted(ident, kind, self._caption)
+        try:
+            media = yield from self._render(group, ident)
+        except Cancelled:
+            return
+        except Exception as error:
+            yield self._failed(ident, kind, error)
+            return
+        finally:
+            self._spend(kind, began)
+        part = MediaPart(media, self._caption, "", True, self._details(media), ident)
+        self._parts.append(part)
+        yield MediaReady(ident, part)
+        if notice := getattr(media, "notice", None):  # a picture that the safety checker refused
+            yield self._notice(notice)
+
+    def _render(self, group: SignalGroup, ident: str) -> Generator[MediaProgress, None, Media]:
+        request, kind, model = self._request, group.kind, self._with.model
+        index = self._made[kind]
+        self._made[kind] += 1
+        if kind not in model.decoders:
+            raise NextGPTError(f"This checkpoint has no decoder for {kind}; choose other modalities.")
+        decoder = model.decoders[kind]
+        by_words = request.settings.conditioning == "caption"
+        conditioning = decoder.encode_text([self._caption]) if by_words else model.condition(group)
+        options = {name: value for name, value in asdict(getattr(request.settings, kind)).items() if value is not None}
+        options["seed"] = derive_seed(request.seed, kind, index)
+        return (
+            yield from self._with.renderer.render(
+                ident, decoder, conditioning, options, self._should_stop, request.previews
+            )
+        )
+
+    def _take_words(self) -> str:
+        """Ends the text before a medium; returns the medium's caption: the last sentence, or where no words stand
+        between two media the one before, or the user's own words."""
+        words = self._words.strip()
+        self._parts += self._open_text()
+        self._words = ""
+        return _SENTENCE_END.split(words)[-1] if words else self._caption or self._request.turns[-1].text
+
+    def _details(self, media: Media) -> dict[str, Any]:
+        """How it was made: nothing that differs between two runs with one seed. ``seconds``: its length."""
+        settings = getattr(self._request.settings, media.kind)
+        details = {
+            "seed": self._request.seed,
+            "steps": settings.steps,
+            "guidance_scale": settings.guidance_scale,
+            "scheduler": settings.scheduler,
+            "conditioning": self._request.settings.conditioning,
+        }
+        return details if isinstance(media, Image) else details | {"seconds": round(media.seconds, 3)}
+
+    def _failed(self, ident: str, kind: str, error: Exception) -> Failed:
+        if isinstance(error, NextGPTError):
+            message = str(error)
+        elif isinstance(error, torch.OutOfMemoryError):
+            message = f"There was not enough memory for the {NOUNS[kind]}. Choose a smaller size or fewer frames."
+        else:
+            logger.error("A %s could not be made", NOUNS[kind], exc_info=error)
+            message = f"The {NOUNS[kind]} could not be made ({type(error).__name__}); the log says more. Try again."
+        self._notices.append(message)
+        return Failed(ident, message)
+
+    # --- bookkeeping -------------------------------------------------------------------------------------------
+
+    def _notice(self, message: str) -> Notice:
+        self._notices.append(message)
+        return Notice(message)
+
+    def _spend(self, stage: str, began: float) -> None:
+        self._timings[stage] = self._timings.get(stage, 0.0) + time.perf_counter() - began
+
+
+def check_sizes(settings: GenerationSettings, decoders: dict[str, Any], kinds: Sequence[str]) -> None:
+    """Raises LimitError for a picture's or clip's size that its decoder cannot make, before anything is made."""
+    for kind in kinds:
+        group, decoder = getattr(settings, kind), decoders.get(kind)
+        for name in ("width", "height"):
+            pixels = getattr(group, name, None)
+            factor = decoder.vae_scale_factor if decoder is not None else 1
+            if pixels is not None and pixels % factor:
+                near = max(factor, round(pixels / factor) * factor)
+                raise LimitError(f"{kind}.{name} is {pixels} pixels; it must be a multiple of {factor}: try {near}.")
