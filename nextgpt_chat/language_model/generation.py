@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from .network import LanguageModel
 
 
+BLOCK = 64
+"""Prompts are read in blocks of so many positions, and only whole blocks are remembered: with and without a remembered
+prefix the same sums are done in the same order, so a seed gives the same reply to the last bit."""
+
+
 @dataclass(frozen=True)
 class TextPiece:
     """More words: whole characters, no stop, no signal tokens."""
@@ -120,9 +125,10 @@ class ReplyRun:
 
     def keep_cache(self) -> None:
         """Hand the cache back for the next reply in this conversation."""
-        if self.cache is not None and self.keys is not None:
-            keys = (*self.keys, *self.fed)[: self.cache.get_seq_length()]
-            self.model.prefixes.put(keys, self.cache)
+        if self.cache is not None and self.keys is not None and can_crop(self.cache):
+            whole = min(len(self.keys), self.cache.get_seq_length()) // BLOCK * BLOCK
+            crop(self.cache, whole)
+            self.model.prefixes.put(self.keys[:whole], self.cache)
         self.cache = None
 
     @torch.no_grad()
@@ -131,7 +137,11 @@ class ReplyRun:
 
         cache, known = self.model.prefixes.take(self.keys) if self.keys is not None else (None, 0)
         cache = DynamicCache(config=self.model.causal.config) if cache is None else cache
-        states = self.model.states(self.prompt[:, known:], cache=cache)
+        whole = known // BLOCK * BLOCK
+        if whole < known:
+            crop(cache, whole)
+        for start in range(whole, self.prompt.shape[1], BLOCK):
+            states = self.model.states(self.prompt[:, start : start + BLOCK], cache=cache)
         self.cache, self.row = cache, self.model.logits(states[:, -1])[0]
 
     @torch.no_grad()
