@@ -365,3 +365,13 @@ def test_a_broken_reference_is_a_checkpoint_error(tmp_path):
             KnownWorld.load(tmp_path / name)
     with pytest.raises(ValueError, match="too few"):
         KnownWorld.fit({"image": plane(5, 0)})
+
+
+def test_an_unfinished_shipped_checkpoint_says_how_to_finish_it(tmp_path, monkeypatch):
+    from nextgpt_chat.checkpoints import finding
+
+    monkeypatch.setattr(finding, "_ROOTS", (tmp_path,))
+    (tmp_path / "nextgpt-mini" / "imagebind").mkdir(parents=True)
+    for name in ("nextgpt-mini", "checkpoints/nextgpt-mini"):
+        with pytest.raises(CheckpointError, match=r"unfinished.*make mini"):
+            finding.locate(name)

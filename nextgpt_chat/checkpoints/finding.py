@@ -31,6 +31,11 @@ def locate(checkpoint: str | Path) -> Path | None:
     for folder in _candidates(text):
         if _exists(folder / MANIFEST_FILE):
             return folder
+    if any(_exists(folder) for folder in _candidates(text)[1:]):
+        raise CheckpointError(
+            f"The shipped checkpoint {text} is unfinished: it has parts but no {MANIFEST_FILE}. "
+            f"`make mini` trains what is missing (hours on a CPU). {_known()}"
+        )
     if _exists(Path(text).expanduser()):
         raise CheckpointError(
             f"{text} is not a checkpoint: it has no {MANIFEST_FILE}. Give the folder that holds that file. {_known()}"

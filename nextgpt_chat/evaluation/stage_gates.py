@@ -143,7 +143,7 @@ def described(model: NextGPTModel, n: int = 150) -> dict[str, Row]:
 
 
 def stage1_gate(w: Workshop) -> dict[str, Row]:
-    return described(joining.load_stage(w, 1).eval())
+    return described(joining.load_stage(w, 1, decoding=False).eval())
 
 
 GATES: dict[str, tuple[Callable[[Workshop], dict[str, Row]], float, tuple[str, ...]]] = {

@@ -21,28 +21,26 @@ DESCRIBING = ("describe_image", "describe_audio", "describe_video", "describe_wi
 MAKING = ("make_image", "make_audio", "make_video")
 
 
-def new_model(w: Workshop) -> NextGPTModel:
-    """The frozen parts joined by projections that know nothing yet."""
+def new_model(w: Workshop, decoding: bool = True) -> NextGPTModel:
+    """The frozen parts joined by projections that know nothing yet. Without ``decoding``, the encoding side alone."""
     imagebind = load_imagebind(w.need("imagebind", "imagebind"))
     lm = LanguageModel.from_folder(w.need("language_model", "lm"))
-    decoders = {kind: DECODERS[kind].from_folder(w.need(f"{kind}_decoder", kind)) for kind in DECODERS}
-    projections = {}
-    for kind, decoder in decoders.items():
-        shape = decoder.conditioning_shape
+    decoders, projections = {}, {}
+    for kind in DECODERS if decoding else ():
+        decoders[kind] = DECODERS[kind].from_folder(w.need(f"{kind}_decoder", kind))
+        shape = decoders[kind].conditioning_shape
         tokens, width = (1, shape[0]) if len(shape) == 1 else shape
         count = lm.signal_tokens.count(kind)
         projections[kind] = build_output_projection(
             OutputProjectionConfig(lm.width, width, count, tokens, "transformer", *w.sizes.output_projection)
         )
-    model = NextGPTModel(
-        imagebind, InputProjection(imagebind.config.embedding_dim, lm.width), lm, projections, decoders
-    )
-    return model.to(w.device)
+    projection = InputProjection(imagebind.config.embedding_dim, lm.width)
+    return NextGPTModel(imagebind, projection, lm, projections, decoders).to(w.device)
 
 
-def load_stage(w: Workshop, stage: int) -> NextGPTModel:
-    """The model as a finished stage left it (0: none yet)."""
-    model = new_model(w)
+def load_stage(w: Workshop, stage: int, decoding: bool = True) -> NextGPTModel:
+    """The model as a finished stage left it (0: none yet); after stage 1 its decoding side is still new."""
+    model = new_model(w, decoding)
     if stage:
         folder = w.need(f"stage{stage}", f"stage{stage}")
         adapter = folder / "adapter"
@@ -51,7 +49,8 @@ def load_stage(w: Workshop, stage: int) -> NextGPTModel:
         )
         state = torch.load(folder / "projections.pt", map_location=w.device, weights_only=True)
         model.input_projection.load_state_dict(state["input"])
-        model.output_projection.load_state_dict(state["output"])
+        if stage > 1:
+            model.output_projection.load_state_dict(state["output"])
     return model
 
 
@@ -75,7 +74,7 @@ def stage_dialogue(stage: int) -> Callable[[random.Random], Dialogue]:
 
 def train_alignment(stage: int) -> Callable[[Workshop], dict[str, Any]]:
     def runner(w: Workshop) -> dict[str, Any]:
-        model = load_stage(w, stage - 1)
+        model = load_stage(w, stage - 1, decoding=stage > 1)
         examples = alignment.Examples(
             model, alignment.Embeddings(model.imagebind), alignment.CaptionStates(model.decoders)
         )
