@@ -13,6 +13,7 @@ import torch
 from ..content import Media
 from ..errors import CheckpointError, LimitError
 from . import folder, sampling
+from .conditioner import encode_with_clip, max_tokens
 from .pixels import fit_rgb_projection, project_to_rgb
 from .sampling import Generators, OnStep, Seed, ShouldStop
 
@@ -205,6 +206,24 @@ class Decoder(ABC):
         if self._rgb_projection is None:
             self._rgb_projection = fit_rgb_projection(self.vae, self.vae_scale_factor)
         return project_to_rgb(latents, self._rgb_projection)[0]
+
+
+class CrossAttentionDecoder(Decoder):
+    """A decoder whose UNet attends to the states (tokens, width) of a CLIP text encoder, or to what stands for them."""
+
+    @property
+    def conditioning_shape(self) -> tuple[int, int]:
+        return max_tokens(self.tokenizer, self.text_encoder), self.unet.config.cross_attention_dim
+
+    def encode_text(self, captions: list[str], *, keep_end: bool = False) -> torch.Tensor:
+        """(B, 77, width) states of the captions; ``keep_end`` as in ``conditioner.encode_with_clip``."""
+        return encode_with_clip(self.tokenizer, self.text_encoder, captions, keep_end=keep_end)
+
+    def _encode_empty(self) -> torch.Tensor:
+        return self.encode_text([""])
+
+    def _predict(self, latents: torch.Tensor, timestep: torch.Tensor, conditioning: torch.Tensor) -> torch.Tensor:
+        return self.unet(latents, timestep, encoder_hidden_states=conditioning, return_dict=False)[0]
 
 
 def one_or_list(media: list[Any]) -> Media | list[Media]:

@@ -10,8 +10,7 @@ import PIL.Image
 import torch
 
 from ..content import Image
-from .base import Decoder, one_or_list
-from .conditioner import encode_with_clip, max_tokens
+from .base import CrossAttentionDecoder, one_or_list
 from .pixels import rounded, to_pil
 from .sampling import Generators, OnStep, Seed, ShouldStop
 
@@ -23,7 +22,7 @@ class FlaggedImage(Image):
     notice: ClassVar[str] = "The checkpoint's safety checker blacked this picture out. Try other words or another seed."
 
 
-class ImageDecoder(Decoder):
+class ImageDecoder(CrossAttentionDecoder):
     """Latent diffusion (Rombach et al. 2022) with cross-attention to (77, 768) states, or whatever the folder has."""
 
     kind = "image"
@@ -38,20 +37,6 @@ class ImageDecoder(Decoder):
 
     def _index_extra(self) -> dict[str, Any]:
         return {"requires_safety_checker": self.safety_checker is not None}
-
-    @property
-    def conditioning_shape(self) -> tuple[int, int]:
-        return max_tokens(self.tokenizer, self.text_encoder), self.unet.config.cross_attention_dim
-
-    def encode_text(self, captions: list[str], *, keep_end: bool = False) -> torch.Tensor:
-        """(B, 77, 768) states of the captions; ``keep_end`` as in ``conditioner.encode_with_clip``."""
-        return encode_with_clip(self.tokenizer, self.text_encoder, captions, keep_end=keep_end)
-
-    def _encode_empty(self) -> torch.Tensor:
-        return self.encode_text([""])
-
-    def _predict(self, latents: torch.Tensor, timestep: torch.Tensor, conditioning: torch.Tensor) -> torch.Tensor:
-        return self.unet(latents, timestep, encoder_hidden_states=conditioning, return_dict=False)[0]
 
     def decode(
         self,

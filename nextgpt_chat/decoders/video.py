@@ -10,14 +10,13 @@ import torch
 
 from ..content import Video
 from ..errors import LimitError
-from .base import Decoder, one_or_list
-from .conditioner import encode_with_clip, max_tokens
+from .base import CrossAttentionDecoder, one_or_list
 from .pixels import to_pil
 from .sampling import Generators, OnStep, Seed, ShouldStop
 from .temporal import fast_temporal_convolutions
 
 
-class VideoDecoder(Decoder):
+class VideoDecoder(CrossAttentionDecoder):
     """Text-to-video diffusion (ModelScope, Wang et al. 2023) with cross-attention to (77, 1024) states."""
 
     kind = "video"
@@ -26,20 +25,6 @@ class VideoDecoder(Decoder):
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
         fast_temporal_convolutions(self.unet)
-
-    @property
-    def conditioning_shape(self) -> tuple[int, int]:
-        return max_tokens(self.tokenizer, self.text_encoder), self.unet.config.cross_attention_dim
-
-    def encode_text(self, captions: list[str], *, keep_end: bool = False) -> torch.Tensor:
-        """(B, 77, 1024) states of the captions; ``keep_end`` as in ``conditioner.encode_with_clip``."""
-        return encode_with_clip(self.tokenizer, self.text_encoder, captions, keep_end=keep_end)
-
-    def _encode_empty(self) -> torch.Tensor:
-        return self.encode_text([""])
-
-    def _predict(self, latents: torch.Tensor, timestep: torch.Tensor, conditioning: torch.Tensor) -> torch.Tensor:
-        return self.unet(latents, timestep, encoder_hidden_states=conditioning, return_dict=False)[0]
 
     def decode(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,35 +76,34 @@ def clap_text_encoder(tokenizer, width: int = 128, layers: int = 2) -> ClapTextM
     return ClapTextModelWithProjection(config)
 
 
-def image_unet(channels: tuple[int, ...] = (64, 128), text_width: int = 128) -> UNet2DConditionModel:
-    """Latents (B, 12, 16, 16), attention where it is cheap, at 8 × 8. ``attention_head_dim`` counts heads in 2-d."""
+def _unet(channels: tuple[int, ...], latent_channels: int, size: int, **conditioning: Any) -> UNet2DConditionModel:
+    # Attention where it is cheap, at the lower of two resolutions. ``attention_head_dim`` counts heads in 2-d UNets.
     return UNet2DConditionModel(
-        sample_size=16,
-        in_channels=LATENT_CHANNELS["picture"],
-        out_channels=LATENT_CHANNELS["picture"],
+        sample_size=size,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
         block_out_channels=channels,
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=text_width,
         attention_head_dim=tuple(c // 32 for c in channels),
         norm_num_groups=16,
+        **conditioning,
     )
+
+
+def image_unet(channels: tuple[int, ...] = (64, 128), text_width: int = 128) -> UNet2DConditionModel:
+    """Latents (B, 12, 16, 16), attending to a text encoder's states."""
+    return _unet(channels, LATENT_CHANNELS["picture"], 16, cross_attention_dim=text_width)
 
 
 def audio_unet(channels: tuple[int, ...] = (64, 128), embedding: int = 128) -> UNet2DConditionModel:
     """Latents (B, 8, 25, 8) of 2-second mel spectrograms, conditioned by one embedding in place of class labels."""
-    return UNet2DConditionModel(
-        sample_size=25,
-        in_channels=LATENT_CHANNELS["mel"],
-        out_channels=LATENT_CHANNELS["mel"],
-        block_out_channels=channels,
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    return _unet(
+        channels,
+        LATENT_CHANNELS["mel"],
+        25,
         cross_attention_dim=channels,
-        attention_head_dim=tuple(c // 32 for c in channels),
-        norm_num_groups=16,
         class_embed_type="simple_projection",
         projection_class_embeddings_input_dim=embedding,
         class_embeddings_concat=True,
