@@ -139,3 +139,10 @@ def test_a_float_sound_is_kept_in_32_bits_only_when_it_must():
 
     assert bits(to_grid(tone())) == "PCM_16"
     assert bits(tone()) == "FLOAT"
+
+
+def test_a_sound_with_negative_zeros_comes_back_as_the_same_content():
+    samples = np.array([0.0, -0.0, 0.5, -0.25] * 400, np.float32)
+    sound = Audio(samples, 16_000)
+    _, data = encode_lossless(sound)
+    assert read_exact(data, limits=Limits()).sha256 == sound.sha256

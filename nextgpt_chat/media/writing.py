@@ -84,7 +84,8 @@ def encode_lossless(media: Media, ai_generated: bool = False) -> tuple[str, byte
     if isinstance(media, Image):
         return ".png", write_image(media, None, ai_generated) or b""
     if isinstance(media, Audio):
-        if np.array_equal(to_grid(media.samples), media.samples):
+        # Compared by bytes: -0.0 equals 0.0, but would come back as another content.
+        if to_grid(media.samples).tobytes() == media.samples.tobytes():
             return ".wav", write_audio(media, None, ai_generated) or b""
         return ".wav", _wave(media, media.samples, "FLOAT", ai_generated)
     options = ["-c:v", "libx264rgb", "-qp", "0", "-preset", "veryfast"]
