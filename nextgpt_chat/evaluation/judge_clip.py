@@ -13,8 +13,7 @@ from functools import cache
 import numpy as np
 
 from ..picturebook import CLIP_FRAMES, CLIP_SIZE, Clip, Scene
-from ..picturebook.drawing import RADII
-from ..picturebook.motion import ZOOM
+from ..picturebook.motion import CLIP_RADII
 from .backgrounds import CELLS, find_background, resized, to_cells
 from .judge_picture import position_of, size_of
 from .templates import Templates, every_look
@@ -46,7 +45,7 @@ class ClipVerdict:
 
 @cache
 def _templates() -> Templates:
-    return Templates(every_look(tuple(radius * ZOOM for radius in RADII.values())), canvas=2 * CLIP_SIZE)
+    return Templates(every_look(tuple(CLIP_RADII.values())), canvas=2 * CLIP_SIZE)
 
 
 def _frames(frames: np.ndarray) -> np.ndarray:
@@ -126,7 +125,7 @@ def watch(frames: np.ndarray) -> ClipVerdict:
     tops = gains.reshape(*gains.shape[:2], -1).max(axis=2).sum(axis=0)
     number = int(tops.argmax())
     founds = [templates.best(gains[i], chosen.difference[i], number) for i in range(len(looked_at))]
-    size = size_of(founds[0].look.radius / ZOOM)
+    size = size_of(founds[0].look.radius, CLIP_RADII)
     scene = Scene(
         founds[0].look.thing,
         founds[0].look.colour,

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -38,9 +39,9 @@ def _templates() -> Templates:
     return Templates(every_look(tuple(RADII.values())), canvas=2 * PICTURE_SIZE)
 
 
-def size_of(radius: float) -> str:
-    """The size word of a radius (share of the side), by the nearest on a log scale."""
-    return min(RADII, key=lambda name: abs(np.log(radius / RADII[name])))
+def size_of(radius: float, radii: Mapping[str, float] = RADII) -> str:
+    """The size word of a radius (share of the side), by the nearest of ``radii`` on a log scale."""
+    return min(radii, key=lambda name: abs(np.log(radius / radii[name])))
 
 
 def position_of(x: float, size: str) -> str:

@@ -43,7 +43,7 @@ def check(stage: str, w: Workshop) -> dict[str, Row]:
         return {}
     rows = gate(w)
     if not passes(rows, bound, *names):
-        low = {name: row["rate"] for name, row in rows.items() if row["rate"] < bound}
+        low = {name: row["rate"] for name, row in rows.items() if not passes({name: row}, bound, *names)}
         listed = ", ".join(f"{name} {rate:.1%}" for name, rate in low.items())
         raise NextGPTError(
             f"Stage {stage} does not pass its gate of {bound:.0%}: {listed}. Train it longer (a configuration with "
@@ -53,8 +53,14 @@ def check(stage: str, w: Workshop) -> dict[str, Row]:
 
 
 def vae_gate(w: Workshop) -> dict[str, Row]:
-    vae = AutoencoderTiny.from_pretrained(w.part("vae")).eval()
-    return {**autoencoder_gate(vae, 300), **autoencoder_gate(vae, 150, "video")}
+    """Pictures. Clips are checked where they are used, by the clip decoder's gate: at 64 pixels the smallest things lose
+    more than pictures do."""
+    return autoencoder_gate(AutoencoderTiny.from_pretrained(w.part("vae")).eval(), 300)
+
+
+def video_gate(w: Workshop) -> dict[str, Row]:
+    rows = decoder_gate("video")(w)
+    return rows | autoencoder_gate(AutoencoderTiny.from_pretrained(w.need("vae", "vae")).eval(), 150, "video")
 
 
 def imagebind_gate(w: Workshop, train: int = 3000, test: int = 400) -> dict[str, Row]:
@@ -153,7 +159,7 @@ GATES: dict[str, tuple[Callable[[Workshop], dict[str, Row]], float, tuple[str, .
     "image": (decoder_gate("image"), 0.90, ()),
     "vocoder": (speech_gate, 0.90, ()),
     "audio": (decoder_gate("audio"), 0.90, ()),
-    "video": (decoder_gate("video"), 0.90, ("thing", "colour", "motion")),
+    "video": (video_gate, 0.90, ("thing", "colour", "motion")),
     "stage1": (stage1_gate, 0.80, ()),
 }
 """Stage → its gate, the rate to reach, and the rows it counts for (all, if none are named)."""

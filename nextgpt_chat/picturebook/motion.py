@@ -7,12 +7,22 @@ from random import Random
 
 import numpy as np
 
-from nextgpt_chat.picturebook.drawing import OVERSAMPLING, Geometry, paint_thing, random_for, scene_geometry, shade_of
+from nextgpt_chat.picturebook.drawing import (
+    OVERSAMPLING,
+    RADII,
+    Geometry,
+    paint_thing,
+    random_for,
+    scene_geometry,
+    shade_of,
+)
 from nextgpt_chat.picturebook.places import paint_place
 from nextgpt_chat.picturebook.values import CLIP_FRAMES, CLIP_SIZE, Clip
 
-ZOOM = 1.25
-"""Things are this much larger in clips than in pictures, so that small ones show at 64 pixels."""
+ZOOM = {"small": 1.4, "medium": 1.3, "big": 1.25}
+"""Things are this much larger in clips than in pictures, small ones most, so that they show at 64 pixels."""
+CLIP_RADII = {size: ZOOM[size] * RADII[size] for size in RADII}
+"""Radius of a thing as a share of the clip's side, half-way through; the bands never meet."""
 
 _TRAVEL = 0.4
 _GROWTH = 1.5 / 0.6
@@ -51,7 +61,7 @@ def _path(clip: Clip, middle: Geometry, rng: Random) -> list[Geometry | None]:
 def clip_geometry(clip: Clip, seed: int) -> list[Geometry | None]:
     """Where ``animate(clip, seed)`` puts the thing in each frame; None where it is not shown."""
     rng = random_for(clip, seed, "geometry")
-    middle = scene_geometry(clip.scene, rng, ZOOM)
+    middle = scene_geometry(clip.scene, rng, ZOOM[clip.scene.size])
     if clip.motion in ("rises", "falls"):
         middle = replace(middle, y=0.5 + 0.3 * (middle.y - 0.5))
     elif clip.motion in ("grows", "shrinks"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..content import MEDIA_KINDS, MediaPart, TextPart, Turn
+from ..language_model import LORA_TARGETS
 from ..model import Example, Losses, NextGPTModel
 from ..picturebook.dialogues import Dialogue, MediaSlot
 from ..picturebook.values import words
@@ -119,8 +120,18 @@ class Examples:
         return examples, self.embeddings.of(slots)
 
 
-def freeze_for_stage(model: NextGPTModel, stage: int, *, rank: int = 16, all_rows: bool = False) -> list[nn.Parameter]:
+def freeze_for_stage(
+    model: NextGPTModel,
+    stage: int,
+    *,
+    rank: int = 16,
+    all_rows: bool = False,
+    alpha: float | None = None,
+    targets: Sequence[str] = LORA_TARGETS,
+) -> list[nn.Parameter]:
     """Leave trainable just what the stage trains, adding the adapter that holds it; returns those parameters.
+
+    ``rank``, ``alpha`` and ``targets`` are the LoRA of stage 3 (see ``LanguageModel.add_adapter``).
 
     ``all_rows`` trains every token's row, as the original does without meaning to (its resized embeddings stay
     trainable in every stage); ours are the signal tokens' rows and the media marks'.
@@ -133,7 +144,7 @@ def freeze_for_stage(model: NextGPTModel, stage: int, *, rank: int = 16, all_row
         if all_rows:
             lm.add_adapter(token_rows=rows)
     else:
-        lm.add_adapter(rank=rank if stage == 3 else 0, token_rows=rows)
+        lm.add_adapter(rank=rank if stage == 3 else 0, alpha=alpha, targets=targets, token_rows=rows)
         model.output_projection.requires_grad_(True)
         model.input_projection.requires_grad_(stage == 3)
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
