@@ -4,15 +4,23 @@ from .chat_service import ChatService, ServiceLimits
 from .media_files import MediaFiles
 from .runner import Job, Runner, Status, Waiting
 from .sessions import Session, SessionStore
+from .talk_library import Cleaned
+from .talk_reply import ReplyWriter
+from .talk_store import SharedTalk, TalkInfo, TalkStore
 
 __all__ = [
     "ChatService",
+    "Cleaned",
     "Job",
     "MediaFiles",
+    "ReplyWriter",
     "Runner",
     "ServiceLimits",
     "Session",
     "SessionStore",
+    "SharedTalk",
     "Status",
+    "TalkInfo",
+    "TalkStore",
     "Waiting",
 ]
