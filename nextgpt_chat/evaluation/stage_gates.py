@@ -53,8 +53,7 @@ def check(stage: str, w: Workshop) -> dict[str, Row]:
 
 
 def vae_gate(w: Workshop) -> dict[str, Row]:
-    """Pictures. Clips are checked where they are used, by the clip decoder's gate: at 64 pixels the smallest things lose
-    more than pictures do."""
+    """Pictures. Clips are checked by the clip decoder's gate: at 64 pixels small things lose more than in pictures."""
     return autoencoder_gate(AutoencoderTiny.from_pretrained(w.part("vae")).eval(), 300)
 
 
