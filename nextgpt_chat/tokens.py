@@ -172,17 +172,20 @@ def contains(ids: Sequence[int], part: Sequence[int]) -> bool:
     return any(tuple(ids[i : i + width]) == tuple(part) for i in range(len(ids) - width + 1))
 
 
-def build_tokenizer(model_file: str | Path, signals: SignalTokens = SignalTokens()) -> Any:
+def build_tokenizer(
+    model_file: str | Path, signals: SignalTokens = SignalTokens(), names: Sequence[str] | None = None
+) -> Any:
     """A transformers ``LlamaTokenizer`` from a sentencepiece BPE model, with the signal tokens as special tokens.
 
-    The base ids stay; the added ones follow in the order of ``SignalTokens.all_names``. Padding is ``</s>``.
+    The base ids stay; the added ones follow in the order of ``names`` (None: ``SignalTokens.all_names``). Padding is
+    ``</s>``.
     """
     from transformers import AddedToken, LlamaTokenizer
 
     with tempfile.TemporaryDirectory() as folder:
         shutil.copyfile(model_file, Path(folder, "tokenizer.model"))
         tokenizer = LlamaTokenizer.from_pretrained(folder)
-    added = [AddedToken(name, normalized=False, special=True) for name in signals.all_names()]
+    added = [AddedToken(name, normalized=False, special=True) for name in names or signals.all_names()]
     tokenizer.add_special_tokens({"extra_special_tokens": added})
     tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

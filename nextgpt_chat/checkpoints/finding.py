@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from ..errors import CheckpointError
@@ -69,7 +70,7 @@ def component_folder(folder: Path, component: Component, local_files_only: bool 
     found = folder
     if component.repo is not None:
         path = PurePosixPath(component.path) if component.path else None
-        found = _download(component.repo, component.revision, local_files_only, path)
+        found = _download(component.repo, component.revision, local_files_only, path, component.files)
     found = found / component.path if component.path else found
     check_hashes(found, component.sha256, limit=HASHED_AT_LOAD)
     return found
@@ -95,10 +96,17 @@ def _known() -> str:
     return f"Shipped checkpoints: {names}." if names else "No checkpoint is shipped with this copy of the program."
 
 
-def _download(repo: str, revision: str | None, local_files_only: bool, path: PurePosixPath | None) -> Path:
+def _download(
+    repo: str,
+    revision: str | None,
+    local_files_only: bool,
+    path: PurePosixPath | None,
+    files: tuple[str, ...] = (),
+) -> Path:
     from huggingface_hub import snapshot_download
 
-    patterns = [f"{path}/{one}" if path else one for one in _WANTED]
+    wanted = [one for one in files if any(fnmatch(one, safe) for safe in _WANTED)] or _WANTED
+    patterns = [f"{path}/{one}" if path else one for one in wanted]
     try:
         return Path(
             snapshot_download(repo, revision=revision, local_files_only=local_files_only, allow_patterns=patterns)

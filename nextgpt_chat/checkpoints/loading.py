@@ -162,6 +162,11 @@ def part_folders(
     places = {}
     for part in wanted:
         places[part] = component_folder(folder, manifest.component(part), local_files_only)
+        if not places[part].is_dir() and "sources" in manifest.extra:
+            raise CheckpointError(
+                f"The weights of {manifest.name} are not here yet ({places[part]} is missing). Fetch them with "
+                f"`python -m nextgpt_chat download {folder.name}`, or convert your own copies with `import-checkpoint`."
+            )
         if not places[part].is_dir():
             raise CheckpointError(
                 f"{places[part]} is missing: {manifest.name} needs its {part.replace('_', ' ')}. "

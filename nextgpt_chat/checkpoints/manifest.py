@@ -35,12 +35,14 @@ BASE_DEFAULTS: dict[str, dict[str, Any]] = {
 @dataclass(frozen=True)
 class Component:
     """Where a part's files are: ``path`` below the checkpoint's folder, or below a hub repository ``repo`` at
-    ``revision``. ``sha256``: file below ``path`` → hex digest, checked after the download."""
+    ``revision``. ``sha256``: file below ``path`` → hex digest, checked after the download. ``files``: the repository's
+    files to fetch (patterns below ``path``); none = everything that can be needed."""
 
     path: str = ""
     repo: str | None = None
     revision: str | None = None
     sha256: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ class Manifest:
 
 def _filled(value: Component | UnknownMedia) -> dict[str, Any]:
     pairs = ((one.name, getattr(value, one.name)) for one in fields(value))
-    return {name: item for name, item in pairs if item not in (None, "", {})}
+    return {name: item for name, item in pairs if item not in (None, "", {}, ())}
 
 
 class _Reader:
@@ -207,7 +209,7 @@ class _Reader:
         found = {}
         for part, item in self.mapping("components", value, PARTS).items():
             key = f"components.{part}"
-            facts = self.mapping(key, item, ("path", "repo", "revision", "sha256"))
+            facts = self.mapping(key, item, ("path", "repo", "revision", "sha256", "files"))
             self.check(bool(facts.get("path") or facts.get("repo")), f"names neither path nor repo in {key}")
             for name in ("path", "repo", "revision"):
                 self.check(isinstance(facts.get(name, ""), str), f"has a {name} in {key} that is not a string")
@@ -219,7 +221,12 @@ class _Reader:
             )
             for file in hashes:
                 self.inside(f"{key}.sha256", file)
-            found[part] = Component(**facts)
+            files = facts.get("files", ())
+            good = isinstance(files, (list, tuple)) and all(isinstance(one, str) for one in files)
+            self.check(good, f"has {key}.files that is no list of names")
+            for file in files:
+                self.inside(f"{key}.files", file)
+            found[part] = Component(**{**facts, "files": tuple(files)})
         return found
 
     def unknown_media(self, value: Any) -> UnknownMedia | None:

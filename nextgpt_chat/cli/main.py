@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from ..errors import NextGPTError
-from . import chat, doctor, work
+from . import chat, doctor, importing, work
 from .output import one_line
 
 USAGE, FAULT = 2, 1
@@ -33,8 +33,10 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 success, 2 unusable input, 1 a fault of the program.",
         allow_abbrev=False,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="chat | train | evaluate | doctor")
-    for module in (chat, work, doctor):
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="chat | train | evaluate | doctor | import-checkpoint | download"
+    )
+    for module in (chat, work, doctor, importing):
         module.add_to(commands)
     return parser
 
