@@ -177,7 +177,7 @@ class NextGPTModel(nn.Module):
         self, examples: Sequence[Example], known: Mapping[str, Tensor] | None, scales: Mapping[str, float]
     ) -> Losses:
         lm = self.language_model
-        embeds, mask, targets = self._batch(examples, known)
+        embeds, mask, targets = self.batch(examples, known)
         states = lm.states(embeds, mask)
         # Only positions with a target need the wide output layer; the state before a token predicts it.
         rows, columns = (targets[:, 1:] != IGNORED).nonzero(as_tuple=True)
@@ -202,7 +202,9 @@ class NextGPTModel(nn.Module):
             total = total + scale * distances[kind]
         return Losses(total, cross_entropy, distances, accuracy)
 
-    def _batch(self, examples: Sequence[Example], known: Mapping[str, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
+    def batch(
+        self, examples: Sequence[Example], known: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Right-padded embeddings (B, n, D), attention mask (B, n) and targets (B, n)."""
         device = self.language_model.device
         media = [s.media for e in examples for s in e.segments if isinstance(s, MediaSegment)]

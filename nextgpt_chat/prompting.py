@@ -254,8 +254,20 @@ class V0AsTrainedTemplate(_Layout):
     def prompt(self, turns: Sequence[Turn]) -> tuple[Segment, ...]:
         return _joined(self._sequence(turns, text=False, every=False, last=None))
 
-    def example(self, turns: Sequence[Turn], *, text: bool = True, every: bool = False) -> tuple[Segment, ...]:
-        return _joined(self._sequence(turns, text=text, every=every, last=_last_reply(turns)))
+    def example(
+        self, turns: Sequence[Turn], *, text: bool = True, every: bool = False, limit: int | None = None
+    ) -> tuple[Segment, ...]:
+        """``limit``: most positions after the prefix. The original cuts there, at 512, before it puts the prefix in
+        front (see ``cut``)."""
+        segments = _joined(self._sequence(turns, text=text, every=every, last=_last_reply(turns)))
+        return segments if limit is None else cut(segments, self.prefix_length(turns) + limit)
+
+    def prefix_length(self, turns: Sequence[Turn]) -> int:
+        """Positions of what the original puts in front of every sequence: BOS, the first head, the first medium."""
+        if not turns or turns[0].role != "user":
+            return len(self._bos)
+        head = self._user(turns[0], first=True)[: 2 if turns[0].media else 1]
+        return len(self._bos) + len(position_keys(head))
 
     def _sequence(self, turns: Sequence[Turn], *, text: bool, every: bool, last: Turn | None) -> list[Segment]:
         segments: list[Segment] = [TextSegment(self._bos)]
@@ -301,6 +313,20 @@ class V0AsTrainedTemplate(_Layout):
 
     def _tokenise(self, items: Iterable[str | int]) -> tuple[int, ...]:
         return tokenise_v0(items, self.text)
+
+
+def cut(segments: Iterable[Segment], limit: int) -> tuple[Segment, ...]:
+    """The first ``limit`` positions. What is left of a signal run is ordinary ids: it stands for no medium."""
+    kept: list[Segment] = []
+    for segment in segments:
+        room = limit - len(position_keys(kept))
+        if room <= 0:
+            break
+        if not isinstance(segment, MediaSegment) and len(segment.ids) > room:
+            forced = isinstance(segment, SignalSegment) and segment.forced
+            segment = TextSegment(segment.ids[:room], segment.target and not forced)
+        kept.append(segment)
+    return _joined(kept)
 
 
 def tokenise_v0(items: Iterable[str | int], text: PlainTokenizer) -> tuple[int, ...]:

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from parity_cases.folder import GoldenFolder
+from parity_cases.generation import reply_steps
+from parity_cases.published import PublishedWeights
 from safetensors.torch import load_file
 from tiny import tiny_language_model, tiny_network, tiny_tokenizer
 
@@ -11,8 +14,6 @@ from nextgpt_chat.config import TextSettings
 from nextgpt_chat.errors import CheckpointError, LimitError
 from nextgpt_chat.language_model import LanguageModel, PrefixCache, SignalGroup, TextPiece, generation, next_token
 from nextgpt_chat.language_model.sampling import TextStream
-from nextgpt_chat.projections import OutputProjectionConfig, build_output_projection, rename_published
-from nextgpt_chat.tokens import build_tokenizer
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 GREEDY = TextSettings(temperature=0, max_new_tokens=60)
@@ -65,59 +66,16 @@ def groups_of(steps):
     return [step.kind for step in steps if isinstance(step, SignalGroup)]
 
 
-def golden_model():
-    """The original's whole turn: base weights + peft 0.3 LoRA + trained rows, as a peft model of today."""
-    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    facts = json.loads((GOLDEN / "generation.json").read_text())
-    tensors = load_file(GOLDEN / "generation_llm_weights.safetensors")
-    tokenizer = build_tokenizer(GOLDEN / "tokenizer" / "tokenizer.model")
-    network = LlamaForCausalLM(LlamaConfig(**facts["config"]["llama"]))
-    state = {k[5:]: v for k, v in tensors.items() if k.startswith("base.")}
-    prefix = "delta.llama_model.base_model.model."
-    delta = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    state |= {k: v for k, v in delta.items() if "lora_" not in k}
-    network.load_state_dict(state)
-    lora = facts["config"]["lora"]
-    config = LoraConfig(r=lora["lora_r"], lora_alpha=lora["lora_alpha"], target_modules=lora["target"])
-    network = get_peft_model(network, config)
-    adapter = {f"base_model.model.{k.replace('.default', '')}": v for k, v in delta.items() if "lora_" in k}
-    set_peft_model_state_dict(network, adapter)
-    return facts, LanguageModel(network.eval(), tokenizer)
-
-
-def test_a_whole_turn_equals_the_original():
-    facts, model = golden_model()
-    tensors = load_file(GOLDEN / "generation.safetensors")
-    settings = TextSettings(temperature=1.0, top_p=0.01, max_new_tokens=246)
-    steps = list(model.generate(tensors["input_embeds"], settings))
-    assert list(steps[-1].ids) == facts["expected_new_ids"] and steps[-1].reason == "stop"
-    assert groups_of(steps) == ["image", "video", "audio"]
-    order = [s.kind if isinstance(s, SignalGroup) else "text" for s in steps[:-1]]
-    texts = {"image": "", "video": "", "audio": ""}
-    pending = ""
-    for step, name in zip(steps, order, strict=False):
-        if name == "text":
-            pending += step.text
-        else:
-            texts[name], pending = pending, ""
-    assert texts == {"image": "Here is a dog", "video": "and the video", "audio": "sound"} and not pending
-    suffix = {"image": "", "video": "_video", "audio": "_audio"}
-    for group in (s for s in steps if isinstance(s, SignalGroup)):
-        kind = group.kind
-        torch.testing.assert_close(group.hidden, tensors[f"{kind}_raw_hidden"], atol=1e-3, rtol=1e-3)
-        torch.testing.assert_close(group.embeddings, tensors[f"{kind}_prefix_embs"], atol=1e-4, rtol=0)
-        weights = load_file(GOLDEN / f"generation_gen_text_hidden_fcs{suffix[kind]}_weights.safetensors")
-        stem = f"output_projection.{kind}."
-        state = {rename_published(k.removeprefix("delta.")).removeprefix(stem): v for k, v in weights.items()}
-        config = OutputProjectionConfig.from_state(state, num_in=group.hidden.shape[1])
-        projection = build_output_projection(config).eval()
-        projection.load_state_dict(state)
-        with torch.no_grad():
-            output = projection(group.hidden, group.embeddings)
-        expected = tensors[f"{kind}_cond"]
-        torch.testing.assert_close(output.reshape(expected.shape), expected, atol=2e-3, rtol=2e-3)
+def test_words_and_signal_groups_of_a_reply_come_in_their_order():
+    golden = GoldenFolder(GOLDEN)
+    weights = PublishedWeights(golden)
+    original = weights.model()
+    original.language_model.add_adapter(**weights.lora)
+    weights.load_lora(original.language_model)
+    steps = reply_steps(golden, weights.facts, original.eval())
+    shown = [step.text if isinstance(step, TextPiece) else f"[{step.kind}]" for step in steps[:-1]]
+    assert "".join(shown) == "Here is a dog[image]and the video[video]sound[audio]"
+    assert steps[-1].reason == "stop"
 
 
 def test_signal_runs_in_one_pass_equal_one_by_one(model):

@@ -1,26 +1,13 @@
-import json
-from pathlib import Path
-
 import pytest
 import torch
-from safetensors.torch import load_file
-from test_language_model import golden_model
 from tiny import FakeImageBind, tiny_audio, tiny_image, tiny_model, tiny_video
 
 from nextgpt_chat.config import TextSettings
 from nextgpt_chat.content import MediaPart, TextPart, Turn
-from nextgpt_chat.language_model import Ended, LanguageModel, SignalGroup
-from nextgpt_chat.model import IGNORED, Example, NextGPTModel
-from nextgpt_chat.projections import (
-    InputProjection,
-    OutputProjectionConfig,
-    build_output_projection,
-    rename_published,
-)
-from nextgpt_chat.prompting import MediaSegment, Prompt, SignalSegment, make_template, position_keys
+from nextgpt_chat.language_model import Ended, SignalGroup
+from nextgpt_chat.model import Example
+from nextgpt_chat.prompting import MediaSegment, Prompt, make_template
 
-GOLDEN = Path(__file__).parent / "data" / "golden"
-CASES = json.loads((GOLDEN / "training.json").read_text())["cases"]
 MEDIA = {"image": tiny_image, "audio": tiny_audio, "video": tiny_video}
 
 
@@ -113,115 +100,3 @@ def test_missing_or_misshapen_caption_states_are_refused(model, template):
         model.alignment_loss([Example(segments)])
     with pytest.raises(ValueError, match="caption states"):
         model.alignment_loss([Example(segments, (torch.zeros(2, 20),))])
-
-
-# --- the original's training, number by number -------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def original():
-    """The original's weights in our model, with LoRA (stage 3) and without (stages 1 and 2)."""
-    _, language_model = golden_model()
-    projections = {}
-    for suffix, kind in (("", "image"), ("_audio", "audio"), ("_video", "video")):
-        weights = load_file(GOLDEN / f"generation_gen_text_hidden_fcs{suffix}_weights.safetensors")
-        names = {k: rename_published(k.removeprefix("delta.")) for k in weights}
-        state = {name.removeprefix(f"output_projection.{kind}."): weights[k] for k, name in names.items()}
-        count = len(language_model.signals.groups[kind])
-        projections[kind] = build_output_projection(OutputProjectionConfig.from_state(state, num_in=count))
-        projections[kind].load_state_dict(state)
-    projection = InputProjection(32, 64)
-    tensors = load_file(GOLDEN / "generation_llm_weights.safetensors")
-    projection.load_state_dict({k: tensors[f"delta.llama_proj.{k}"] for k in ("weight", "bias")})
-    return NextGPTModel(None, projection, language_model, projections).eval()
-
-
-def golden_examples(case, model, tensors):
-    """The case's conversations through our v0-as-trained template: examples and the media embeddings given."""
-    language_model, kind = model.language_model, case.split("_")[1]
-    template = make_template("v0-as-trained", language_model.text, language_model.signals)
-    facts, captions = CASES[case], load_file(GOLDEN / "training_caption_embs.safetensors")
-    talks = []
-    if facts["stage"] == 1:
-        question = TextPart("generate a caption")
-        for number, caption in enumerate(facts["captions"]):
-            medium = MediaPart(MEDIA[kind](number) if kind == "image" else MEDIA[kind](220.0 * (number + 1)))
-            talks.append([Turn("user", (medium, question)), Turn("assistant", (TextPart(caption),))])
-    elif facts["stage"] == 2:
-        for caption in facts["captions"]:
-            reply = Turn("assistant", (TextPart(caption), MediaPart(MEDIA[kind]())))
-            talks.append([Turn("user", (TextPart(caption),)), reply])
-    else:
-        for number, conversation in enumerate(facts["conversations"]):
-            turns = []
-            for turn in conversation:
-                words = TextPart(turn["value"])
-                if turn["from"] == "human":
-                    files = (MediaPart(tiny_image(number)),) if turn["input_modality"] == "image" else ()
-                    turns.append(Turn("user", (*files, words)))
-                else:
-                    made = turn["output_modality"]
-                    files = (MediaPart(MEDIA[made]()),) if made != "text" else ()
-                    turns.append(Turn("assistant", (words, *files)))
-            talks.append(turns)
-    examples = []
-    for number, turns in enumerate(talks):
-        segments = template.example(turns, every=True)
-        runs = sum(isinstance(s, SignalSegment) for s in segments)
-        examples.append(Example(segments, (captions[kind][number].float(),) * runs if runs else ()))
-    return examples
-
-
-@pytest.mark.parametrize("case", [name for name in CASES if name != "trunc_stage2"])
-def test_training_batches_and_losses_equal_the_original(case, original):
-    tensors = load_file(GOLDEN / "training.safetensors")
-    facts = CASES[case]
-    examples = golden_examples(case, original, tensors)
-    # Ids and targets.
-    full, tail = tensors[f"{case}.full_targets"], tensors[f"{case}.input_ids"]
-    for row, example in enumerate(examples):
-        keys = position_keys(example.segments)
-        learned = []
-        for segment in example.segments:
-            ids = (IGNORED,) if isinstance(segment, MediaSegment) else segment.ids
-            learned += ids if not isinstance(segment, MediaSegment) and segment.target else [IGNORED] * len(ids)
-        prefix = full.shape[1] - tail.shape[1]
-        assert list(keys[prefix:]) == tail[row, : len(keys) - prefix].tolist()
-        assert learned == full[row, : len(keys)].tolist()
-        assert int(tensors[f"{case}.full_attention_mask"][row].sum()) == len(keys)
-    # Losses. The golden media embeddings are already projected, so the projection is bypassed.
-    media = [s.media for e in examples for s in e.segments if isinstance(s, MediaSegment)]
-    if media:
-        projected = iter(tensors[f"{case}.mm_embeds"][:, 0])
-        vectors = torch.stack([next(projected) for _ in media])
-        original.embed_media = lambda media, known=None: vectors
-    lora = original.language_model.network
-    if facts["stage"] < 3:
-        lora.disable_adapter_layers()
-    try:
-        with torch.no_grad():
-            losses = [original.captioning_loss, original.alignment_loss, original.instruction_loss][facts["stage"] - 1](
-                examples
-            )
-    finally:
-        lora.enable_adapter_layers()
-        original.__dict__.pop("embed_media", None)
-    assert losses.total.item() == pytest.approx(facts["loss"], rel=1e-4)
-    if facts.get("mse_loss"):
-        distance = next(iter(losses.distance.values()))
-        assert distance.item() == pytest.approx(facts["mse_loss"], rel=1e-4)
-
-
-def test_gradients_equal_the_original(original):
-    facts = CASES["stage3_image"]
-    for parameter in original.parameters():
-        parameter.requires_grad_(True)
-    original.zero_grad()
-    original.instruction_loss(golden_examples("stage3_image", original, {})).total.backward()
-    network: LanguageModel = original.language_model
-    found = {f"llama_model.{name}": p.grad for name, p in network.network.named_parameters()}
-    image = original.output_projection["image"]
-    found |= {f"gen_text_hidden_fcs.0.{name}": p.grad for name, p in image.named_parameters()}
-    for name, norm in facts["grad_norms"].items():
-        assert found[name].norm().item() == pytest.approx(norm, rel=1e-3), name
-    original.zero_grad()

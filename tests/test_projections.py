@@ -1,9 +1,5 @@
-import json
-from pathlib import Path
-
 import pytest
 import torch
-from safetensors.torch import load_file
 from tiny import OUTPUT_SHAPES, tiny_output_projection
 
 from nextgpt_chat.projections import (
@@ -11,34 +7,7 @@ from nextgpt_chat.projections import (
     OutputProjectionConfig,
     build_output_projection,
     rename_published,
-    rename_published_layer,
 )
-
-GOLDEN = Path(__file__).parent / "data" / "golden"
-
-
-@pytest.mark.parametrize("case", ["image", "video", "audio", "qformer"])
-def test_output_equals_the_original(case):
-    facts = json.loads((GOLDEN / f"outproj_{case}.json").read_text())
-    tensors = load_file(GOLDEN / f"outproj_{case}.safetensors")
-    state = {rename_published_layer(k[3:]): v for k, v in tensors.items() if k.startswith("sd.")}
-    sizes = facts["config"]
-    config = OutputProjectionConfig.from_state(
-        state, num_in=sizes["num_input_tokens"], mode="qformer" if case == "qformer" else "transformer"
-    )
-    assert (config.in_dim, config.out_dim, config.num_out) == (
-        sizes["in_dim"],
-        sizes["out_dim"],
-        sizes["num_output_tokens"],
-    )
-    projection = build_output_projection(config).eval()
-    projection.load_state_dict(state)  # strict: every name and shape fits
-    with torch.no_grad():
-        output = projection(tensors["hidden"], tensors["input_embs"])
-    rule = facts["compare"][0]
-    torch.testing.assert_close(
-        output.reshape(tensors["output"].shape), tensors["output"], atol=rule["atol"], rtol=rule["rtol"]
-    )
 
 
 def test_published_names_become_ours():

@@ -7,11 +7,10 @@ from tiny import tiny_audio, tiny_image, tiny_tokenizer, tiny_video
 
 from nextgpt_chat.content import MediaPart, TextPart, Turn
 from nextgpt_chat.errors import CheckpointError, LimitError
-from nextgpt_chat.prompting import MediaSegment, SignalSegment, TextSegment, make_template, position_keys
+from nextgpt_chat.prompting import MediaSegment, SignalSegment, TextSegment, cut, make_template, position_keys
 from nextgpt_chat.tokens import PlainTokenizer, SignalTokens, build_tokenizer, contains
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
-MEDIA = {"image": tiny_image, "audio": tiny_audio, "video": tiny_video}
 
 
 def user(text="", *media):
@@ -148,50 +147,27 @@ def test_unfinished_conversations_have_a_layout(clean, parts):
     assert shown == "<s> ### Human: draw\n### Human: a dog\n### Assistant:\n### Human:\n### Assistant:"
 
 
+def test_long_examples_are_cut_after_the_prefix_as_the_original_does(parts):
+    template = make_template("v0-as-trained", *parts)
+    turns = [user("draw a dog", tiny_image()), assistant("Here is a dog.", tiny_image(2))]
+    whole = template.example(turns)
+    prefix, length = template.prefix_length(turns), len(position_keys(whole))
+    assert position_keys(whole)[prefix - 1] == tiny_image().sha256  # BOS, "### Human: <Img>", the medium
+    assert template.example(turns, limit=length) == whole
+    run = next(s for s in whole if isinstance(s, SignalSegment))
+    end = position_keys(whole).index(run.ids[-1])
+    for kept in (end + 1, end, end - 1, prefix + 1):
+        short = template.example(turns, limit=kept - prefix)
+        assert position_keys(short) == position_keys(whole)[:kept]
+        assert any(isinstance(s, SignalSegment) for s in short) == (kept > end)
+    # What is left of a run is learned like words.
+    assert cut(whole, end)[-1].ids[-len(run.ids) + 1 :] == run.ids[:-1] and cut(whole, end)[-1].target
+    assert template.prefix_length([user("hello")]) == 1 + len(parts[0].encode("### Human: "))
+
+
 def test_unknown_template_is_refused(parts):
     with pytest.raises(CheckpointError, match="chatml"):
         make_template("chatml", *parts)
-
-
-def golden_turns(conversation):
-    """The original's turns as ours, one at a time: (turns so far, expected turn)."""
-    turns, media = [], {}
-
-    def part(kind, name):
-        return MediaPart(media.setdefault(name, MEDIA[kind]()))
-
-    for turn in conversation:
-        files = [part(kind, turn[kind]) for kind in ("image", "audio", "video") if turn[kind]]
-        turns.append(Turn("user", (*files, TextPart(turn["user_text"]))))
-        yield list(turns), turn
-        output, reply = turn["model_output"][0], []
-        if isinstance(output, str):
-            reply = [TextPart(output.removesuffix("###").removesuffix("\n"))]
-        else:
-            for short, kind in (("img", "image"), ("vid", "video"), ("aud", "audio")):
-                if short in output:
-                    reply += [TextPart(output[short][0].partition("[")[0].strip()), MediaPart(MEDIA[kind]())]
-        turns.append(Turn("assistant", tuple(reply)))
-
-
-def test_v0_prompts_equal_the_originals():
-    tokenizer = build_tokenizer(GOLDEN / "tokenizer" / "tokenizer.model")
-    template = make_template("v0", PlainTokenizer(tokenizer), SignalTokens().lookup(tokenizer))
-    checked = 0
-    for conversation in json.loads((GOLDEN / "prompts.json").read_text())["conversations"]:
-        for turns, golden in golden_turns(conversation):
-            if golden["quirk"]:
-                continue
-            expected = []
-            for segment in golden["segments"]:
-                expected += segment["ids"] if segment["type"] == "text" else [512, segment["type"], 513]
-            found = []
-            for segment in template.prompt(turns):
-                found += [segment.media.kind] if isinstance(segment, MediaSegment) else segment.ids
-            assert found == expected, golden["prompt_text"]
-            assert len(found) == golden["total_positions"]
-            checked += 1
-    assert checked >= 8
 
 
 def test_v0_keeps_all_files_and_words(parts):

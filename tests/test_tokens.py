@@ -1,12 +1,10 @@
 import json
-import re
 from pathlib import Path
 
 import pytest
 from tiny import tiny_tokenizer
 
 from nextgpt_chat.errors import CheckpointError
-from nextgpt_chat.prompting import tokenise_v0
 from nextgpt_chat.tokens import PlainTokenizer, SignalTokens, build_tokenizer, contains
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
@@ -65,19 +63,6 @@ def test_tokenizer_survives_saving_and_loading(tokenizer, tmp_path):
     assert again.pad_token_id == again.eos_token_id == 2
     text = "what is in this picture?\n### x"
     assert PlainTokenizer(again).encode(text) == PlainTokenizer(tokenizer).encode(text)
-
-
-@pytest.mark.parametrize(
-    "case", json.loads((GOLDEN / "tokenizer.json").read_text())["cases"], ids=lambda c: c["text"][:30]
-)
-def test_ids_equal_the_original_tokenizer(case):
-    if case["quirk"]:
-        return  # there typed control tokens become real ones; see the test on hostile text
-    tokenizer = build_tokenizer(GOLDEN / "tokenizer" / "tokenizer.model")
-    added = {name: tokenizer.get_vocab()[name] for name in SignalTokens().all_names()}
-    pieces = re.split("(" + "|".join(map(re.escape, added)) + ")", case["text"])
-    ids = tokenise_v0([added.get(piece, piece) for piece in pieces], PlainTokenizer(tokenizer))
-    assert list(ids) == case["ids"]
 
 
 def test_ids_equal_sentencepiece(tokenizer, tmp_path):
