@@ -23,6 +23,8 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..errors import NextGPTError
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -61,7 +63,7 @@ def make_accelerator(precision: str = "bf16", device: str = "auto") -> Accelerat
     return Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=device == "cpu")
 
 
-class Interrupted(Exception):
+class Interrupted(NextGPTError):
     """Training was asked to stop; its state is on disk."""
 
 

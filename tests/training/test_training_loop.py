@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from nextgpt_chat.errors import NextGPTError
 from nextgpt_chat.training.loop import Interrupted, Recipe, fit, step_rng, swapped
 
 RECIPE = Recipe(steps=12, learning_rate=0.05, batch=4, warmup=2, average=0.8, precision="fp32")
@@ -34,8 +35,9 @@ def loss_of(module: nn.Linear, seen: list | None = None, stop_at: int | None = N
 def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path):
     whole, broken = linear(), linear()
     fit("whole", RECIPE, {"m": whole}, loss_of(whole), tmp_path / "whole")
-    with pytest.raises(Interrupted, match="--resume"):
+    with pytest.raises(Interrupted, match="--resume") as stopped:
         fit("broken", RECIPE, {"m": broken}, loss_of(broken, stop_at=5), tmp_path / "broken")
+    assert isinstance(stopped.value, NextGPTError)  # shown as one line, not as a fault of the program
     resumed, seen = linear(), []
     fit("broken", RECIPE, {"m": resumed}, loss_of(resumed, seen), tmp_path / "broken")
     assert seen == list(range(6, 12))
