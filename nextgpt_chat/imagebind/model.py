@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -336,6 +336,12 @@ class ImageBind(nn.Module):
         states = self.modality_trunks["text"](self.modality_preprocessors["text"](ids), causal=True)
         return self.modality_postprocessors["text"][0](self.modality_heads["text"](states, ids))
 
+    def encode_tokens(self, modality: str, views: Tensor) -> Tensor:
+        """(B, 1 + patches, E): what the head makes of every token, each of unit length; the first is the view's own."""
+        states = self.modality_trunks[modality](self.modality_preprocessors[modality](views))
+        norm, _, projection = self.modality_heads[modality]
+        return self.modality_postprocessors[modality][0](projection(norm(states)))
+
     @torch.no_grad()
     def encode_media(self, media: Sequence[Media], batch_size: int = 16) -> Tensor:
         """Mixed media, in their order, as (n, E) on this model's device.
@@ -344,6 +350,28 @@ class ImageBind(nn.Module):
         given twice) is encoded once. Always as in eval mode, without gradients.
         """
         result = torch.empty(len(media), self.config.embedding_dim, device=self.device, dtype=self.dtype)
+        for i, encoded, places in self._each(media, batch_size, self._encode_views):
+            result[i] = encoded[places].mean(0)
+        return result
+
+    @torch.no_grad()
+    def encode_with_patches(self, media: Sequence[Media], batch_size: int = 16) -> tuple[Tensor, list[Tensor]]:
+        """As ``encode_media``, (n, E), and for each medium the patches (P, E) of all its different views, in order.
+
+        Patches are what the head makes of the trunk's patch tokens, in the space of the embeddings and of unit
+        length (NExT-GPT's 2024 code), so that pictures and sounds share one width.
+        """
+        result = torch.empty(len(media), self.config.embedding_dim, device=self.device, dtype=self.dtype)
+        patches = [result[:0]] * len(media)
+        for i, encoded, places in self._each(media, batch_size, self.encode_tokens):
+            result[i] = encoded[places, 0].mean(0)
+            patches[i] = encoded[list(dict.fromkeys(places)), 1:].flatten(0, 1)
+        return result, patches
+
+    def _each(
+        self, media: Sequence[Media], batch_size: int, encode: Callable[[str, Tensor], Tensor]
+    ) -> Iterator[tuple[int, Tensor, list[int]]]:
+        """Number of a medium, everything that ``encode`` made of the views of its kind, and which are its own."""
         was_training = self.training
         self.eval()
         try:
@@ -353,14 +381,12 @@ class ImageBind(nn.Module):
                 distinct: list[Tensor] = []
                 used = [[_place_of(v, place, distinct) for v in preprocess(media[i], self.config)] for i in rows]
                 batches = [distinct[i : i + batch_size] for i in range(0, len(distinct), batch_size)]
-                encoded = [
-                    self._encode_views(modality, torch.stack(views).to(self.device, self.dtype)) for views in batches
-                ]
+                encoded = [encode(modality, torch.stack(views).to(self.device, self.dtype)) for views in batches]
+                every = torch.cat(encoded) if encoded else torch.empty(0)
                 for i, places in zip(rows, used, strict=True):
-                    result[i] = torch.cat(encoded)[places].mean(0)
+                    yield i, every, places
         finally:
             self.train(was_training)
-        return result
 
 
 def _place_of(view: Tensor, place: dict[bytes, int], distinct: list[Tensor]) -> int:

@@ -19,7 +19,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..content import Audio, Image, Video
 from ..imagebind import ImageBind, ImageBindConfig, log_mel, preprocess_frames, preprocess_image
 from ..imagebind.preprocess import frames_of_clips
-from ..picturebook import CLIP_FPS, SAMPLE_RATE, animate, caption, draw, play
+from ..picturebook import CLIP_FPS, SAMPLE_RATE, animate, caption, draw, play, values
+from ..picturebook.drawing import thing_geometry
 from ..picturebook.values import Clip, Scene, Sound
 from . import worlddata
 from .encoder_init import initialise
@@ -55,6 +56,20 @@ def batch_views(media: list[Image] | list[Video] | list[Audio], config: ImageBin
     return torch.stack([preprocess_image(picture, config) for picture in media])
 
 
+PATCHES = "patches"
+
+
+def patch_labels(scenes: list[Scene], seeds: list[int], side: int) -> Tensor:
+    """(B, side²): for each patch the number of the thing that covers its centre, or of none (the last number)."""
+    centres = (np.arange(side) + 0.5) / side
+    labels = np.full((len(scenes), side, side), len(values.THINGS))
+    for label, scene, seed in zip(labels, scenes, seeds, strict=True):
+        where = thing_geometry(scene, seed)
+        inside = (centres[:, None] - where.y) ** 2 + (centres[None] - where.x) ** 2 < where.radius**2
+        label[inside] = values.THINGS.index(scene.thing)
+    return torch.from_numpy(labels.reshape(len(scenes), side * side))
+
+
 class AttributeReaders(nn.ModuleDict):
     """One linear classifier an attribute, on embeddings; helpers of the training that are thrown away after it.
 
@@ -65,13 +80,26 @@ class AttributeReaders(nn.ModuleDict):
     def __init__(self, width: int) -> None:
         super().__init__({name: nn.Linear(width, len(words)) for name, words in worlddata.ATTRIBUTES.items()})
 
-    def loss(self, encoded: Tensor, values: list) -> dict[str, Tensor]:
-        """Attribute → cross entropy of what its reader makes of embeddings (B, E) of some values of one kind."""
+        self.update({PATCHES: nn.Linear(width, len(values.THINGS) + 1)})
+
+    def patch_loss(self, encoded: Tensor, scenes: list[Scene], seeds: list[int]) -> Tensor:
+        """Cross entropy of the thing, or none, that each patch (B, P, E) is read as being a part of.
+
+        One label a picture says little of where and what the shape is; a label a patch says both.
+        """
+        target = patch_labels(scenes, seeds, int(encoded.shape[1] ** 0.5)).to(encoded.device)
+        weight = torch.ones(len(values.THINGS) + 1, device=encoded.device)
+        weight[-1] = 0.1  # most patches are background
+        logits = self[PATCHES](encoded * encoded.shape[-1] ** 0.5).float()
+        return F.cross_entropy(logits.flatten(0, 1), target.flatten(), weight)
+
+    def loss(self, encoded: Tensor, shown: list) -> dict[str, Tensor]:
+        """Attribute → cross entropy of what its reader makes of embeddings (B, E) of values of one kind, ``shown``."""
         scaled = encoded * encoded.shape[-1] ** 0.5
         losses = {}
-        for name in worlddata.attributes(values[0]):
+        for name in worlddata.attributes(shown[0]):
             known = worlddata.ATTRIBUTES[name]
-            target = torch.tensor([known.index(worlddata.attributes(value)[name]) for value in values])
+            target = torch.tensor([known.index(worlddata.attributes(value)[name]) for value in shown])
             losses[name] = F.cross_entropy(self[name](scaled).float(), target.to(encoded.device))
         return losses
 
@@ -90,10 +118,17 @@ def batch_loss(
     scale = imagebind.text_logit_scale()
     losses, numbers, start = [], {}, 0
     for group in groups:
-        media = [render(value, worlddata.new_seed(rng)) for value in group]
+        seeds = [worlddata.new_seed(rng) for _ in group]
+        media = [render(value, seed) for value, seed in zip(group, seeds, strict=True)]
         views = batch_views(media, imagebind.config).to(imagebind.device)
         kind = media[0].kind
-        encoded = encode_views(imagebind, kind, views).float()
+        if kind == "image":
+            tokens = imagebind.encode_tokens("vision", views)
+            encoded = tokens[:, 0].float()
+            losses.append(readers.patch_loss(tokens[:, 1:], group, seeds))
+            numbers["patches"] = float(losses[-1].detach())
+        else:
+            encoded = encode_views(imagebind, kind, views).float()
         logits = scale * encoded @ texts[start : start + len(group)].T
         start += len(group)
         same = torch.tensor([[a == b for b in group] for a in group], device=logits.device)
@@ -158,3 +193,10 @@ def embed_values(imagebind: ImageBind, values: list, seeds: list[int], batch: in
             views = batch_views(media, imagebind.config).to(imagebind.device, imagebind.dtype)
             result[some] = encode_views(imagebind, media[0].kind, views).float().cpu()
     return result
+
+
+def patches_of_values(imagebind: ImageBind, values: list, seeds: list[int]) -> list[Tensor]:
+    """The patches (P, E) of one rendering of each value, as ``encode_with_patches`` gives them; P differs by kind."""
+    media = [render(value, seed) for value, seed in zip(values, seeds, strict=True)]
+    with torch.autocast(imagebind.device.type, enabled=False):  # a training step's precision is not the encoder's
+        return [patches.float().cpu() for patches in imagebind.encode_with_patches(media)[1]]

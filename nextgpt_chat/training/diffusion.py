@@ -21,7 +21,7 @@ from transformers import ClapTextConfig, ClapTextModelWithProjection, CLIPTextCo
 
 from .autoencoder import LATENT_CHANNELS
 from .caption_tokens import CONTEXT
-from .loop import Recipe, fit, step_rng, write_state
+from .loop import Recipe, fit, has_fast_bf16, step_rng, write_state
 
 EMPTY_SHARE = 0.1
 
@@ -160,7 +160,7 @@ def cached_latents(
     with tqdm(total=count, desc=f"latents of {label}", mininterval=5) as bar:
         for some, inputs in batches():
             # Half precision errs by less than the noise that the decoder was trained to ignore.
-            with torch.autocast(device.type, torch.bfloat16):
+            with torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bf16(device)):
                 z = vae.encoder(inputs.to(device, memory_format=torch.channels_last))
             latents.append((z * vae.config.scaling_factor).half().cpu().contiguous())
             rows += some

@@ -12,9 +12,11 @@ from .loop import Recipe
 
 MINI_RECIPES = {
     "vae": Recipe(steps=6500, learning_rate=1.5e-3, batch=16, average=0.998),
-    "imagebind": Recipe(steps=5500, learning_rate=1e-3, batch=64, average=0.998, warmup=200, weight_decay=0.05),
+    "imagebind": Recipe(
+        steps=3000, learning_rate=2e-3, batch=64, average=0.998, warmup=200, weight_decay=0.05, muon=True
+    ),
     "lm": Recipe(steps=4000, learning_rate=2e-3, batch=32, average=0.998, warmup=200, weight_decay=0.05),
-    "image": Recipe(steps=6000, learning_rate=1.5e-3, batch=64, average=0.998, warmup=200),
+    "image": Recipe(steps=4600, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200, muon=True),
     "audio-vae": Recipe(steps=1200, learning_rate=1.5e-3, batch=16, average=0.998),
     "vocoder": Recipe(steps=3000, learning_rate=1e-3, batch=16, average=0.998, precision="fp32"),
     "audio": Recipe(steps=3000, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200),
@@ -42,7 +44,7 @@ class Sizes:
     text_width: int = 128
     unet_channels: tuple[int, int] = (64, 128)
     audio_unet_channels: tuple[int, int] = (64, 128)
-    cached_pictures: int = 24_000
+    cached_pictures: int = 12_000
     cached_clips: int = 16_000
     cached_sounds: int = 8_000
     output_projection: tuple[int, int, int, int] = (128, 2, 4, 512)
