@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
@@ -20,6 +21,7 @@ from .language_model import DEFAULTS, LanguageModel, SignalGroup, Step
 from .prompting import MediaSegment, Prompt, Segment, SignalSegment
 
 IGNORED = -100  # the target that cross entropy leaves out
+MAX_CACHED_VALUES = 64_000_000  # of media encodings: patches of a clip are four million values at the published sizes
 
 
 class MediaEncoder(Protocol):
@@ -27,6 +29,9 @@ class MediaEncoder(Protocol):
 
     def encode_media(self, media: list[Media]) -> Tensor:
         """Embeddings (n, E) of media of any kinds, in their order."""
+
+    def encode_with_patches(self, media: list[Media]) -> tuple[Tensor, list[Tensor]]:
+        """The same, and the patches (P, E) of each medium; only asked where the input projection reads patches."""
 
 
 @dataclass(frozen=True)
@@ -72,45 +77,80 @@ class NextGPTModel(nn.Module):
     # --- media in ----------------------------------------------------------------------------------------------
 
     def encode_media(self, media: Sequence[Media], known: Mapping[str, Tensor] | None = None) -> Tensor:
-        """ImageBind embeddings (n, E). Each content is encoded once and remembered; ``known`` (sha256 → (E,)) goes
-        first, for training on embeddings computed beforehand."""
-        found: dict[str, Tensor] = {}
+        """ImageBind embeddings (n, E). Each content is encoded once and remembered, with its patches where the input
+        projection reads them; ``known`` (sha256 → (E,)) goes first, for training on embeddings computed beforehand."""
+        encoded = self._encoded(media, known)
+        return torch.stack([self._as_input(encoded[m.sha256].embedding) for m in media])
+
+    def embed_media(self, media: Sequence[Media], known: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Language-model positions (n · positions, D) of some media, one medium after the other: ImageBind, then the
+        input projection. Where that reads patches, ``known`` has sha256 → (P, E)."""
+        lm, projection = self.language_model, self.input_projection
+        if not media:
+            return torch.zeros(0, lm.width, device=lm.device, dtype=lm.dtype)
+        if not projection.reads_patches:
+            return projection(self.encode_media(media, known)).to(lm.device, lm.dtype)
+        encoded = self._encoded(media, known)
+        patches = [self._as_input(encoded[m.sha256].patches) for m in media]
+        made: dict[int, Tensor] = {}
+        for count in sorted({len(one) for one in patches}):  # together as far as they need no padding
+            rows = [row for row, one in enumerate(patches) if len(one) == count]
+            made |= zip(rows, projection(torch.stack([patches[row] for row in rows])), strict=True)
+        return torch.cat([made[row] for row in range(len(media))]).to(lm.device, lm.dtype)
+
+    def _as_input(self, features: Tensor) -> Tensor:
+        weight = next(self.input_projection.parameters())
+        return features.to(weight.device, weight.dtype)
+
+    def _encoded(self, media: Sequence[Media], known: Mapping[str, Tensor] | None) -> dict[str, _Encoded]:
+        """Content hash → what ImageBind makes of it."""
+        patches = self.input_projection.reads_patches
+        found: dict[str, _Encoded] = {}
         missing: dict[str, Media] = {}
         for item in media:
-            vector = (known or {}).get(item.sha256)
-            vector = self._media_cache.get(item.sha256) if vector is None else vector
-            if vector is None:
-                missing[item.sha256] = item
+            given = (known or {}).get(item.sha256)
+            if given is not None:
+                found[item.sha256] = _Encoded(given.mean(0), given) if patches else _Encoded(given)
+            elif (cached := self._media_cache.get(item.sha256)) is not None:
+                found[item.sha256] = cached
             else:
-                found[item.sha256] = vector
+                missing[item.sha256] = item
         if missing:
             if self.imagebind is None:
                 raise ValueError(f"{len(missing)} media are not known and there is no ImageBind to encode them")
             with torch.no_grad():
-                vectors = self.imagebind.encode_media(list(missing.values()))
-            for key, vector in zip(missing, vectors, strict=True):
-                found[key] = vector.detach()
-                self._media_cache.put(key, found[key])
-        weight = next(self.input_projection.parameters())
-        return torch.stack([found[item.sha256].to(weight.device, weight.dtype) for item in media])
+                made = self._encode(list(missing.values()), patches)
+            for key, one in zip(missing, made, strict=True):
+                found[key] = one
+                self._media_cache.put(key, one)
+        return found
 
-    def embed_media(self, media: Sequence[Media], known: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Language-model positions (n, D) of some media: ImageBind, then the input projection."""
-        lm = self.language_model
-        if not media:
-            return torch.zeros(0, lm.width, device=lm.device, dtype=lm.dtype)
-        return self.input_projection(self.encode_media(media, known)).to(lm.device, lm.dtype)
+    def _encode(self, media: list[Media], patches: bool) -> list[_Encoded]:
+        if not patches:
+            return [_Encoded(vector.detach()) for vector in self.imagebind.encode_media(media)]
+        pairs = zip(*self.imagebind.encode_with_patches(media), strict=True)
+        return [_Encoded(vector.detach(), own.detach()) for vector, own in pairs]
 
     def embed_segments(self, segments: Iterable[Segment], known: Mapping[str, Tensor] | None = None) -> Tensor:
         """Input embeddings (1, n, D) of a prompt's segments."""
         segments = tuple(segments)
-        media = iter(self.embed_media([s.media for s in segments if isinstance(s, MediaSegment)], known))
-        return torch.cat(self._rows(segments, media))[None]
+        media = [one for s in segments if isinstance(s, MediaSegment) for one in s.every]
+        return torch.cat(self._rows(segments, iter(self.embed_media(media, known))))[None]
 
     def _rows(self, segments: Iterable[Segment], vectors: Iterator[Tensor]) -> list[Tensor]:
         return [
-            next(vectors)[None] if isinstance(s, MediaSegment) else self.language_model.embed(s.ids) for s in segments
+            self._medium_rows(s, vectors) if isinstance(s, MediaSegment) else self.language_model.embed(s.ids)
+            for s in segments
         ]
+
+    def _medium_rows(self, segment: MediaSegment, vectors: Iterator[Tensor]) -> Tensor:
+        if segment.positions != self.input_projection.positions:
+            raise ValueError(
+                f"a prompt leaves {segment.positions} positions for a medium, but the input projection makes "
+                f"{self.input_projection.positions}; give make_template its media_positions"
+            )
+        rows = [torch.stack(list(islice(vectors, segment.positions))) for _ in segment.every]
+        return rows[0] if len(rows) == 1 else torch.stack(rows).sum(0)
 
     # --- reply -------------------------------------------------------------------------------------------------
 
@@ -207,7 +247,7 @@ class NextGPTModel(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Right-padded embeddings (B, n, D), attention mask (B, n) and targets (B, n)."""
         device = self.language_model.device
-        media = [s.media for e in examples for s in e.segments if isinstance(s, MediaSegment)]
+        media = [one for e in examples for s in e.segments if isinstance(s, MediaSegment) for one in s.every]
         vectors = iter(self.embed_media(media, known))
         rows, targets = [], []
         for example in examples:
@@ -235,37 +275,49 @@ def _target_runs(examples: Sequence[Example], kind: str) -> Iterator[_TargetRun]
                     raise ValueError(f"example {number} has fewer caption states than target signal runs")
                 if segment.kind == kind:
                     yield _TargetRun(number, position, target)
-            position += 1 if isinstance(segment, MediaSegment) else len(segment.ids)
+            position += segment.positions if isinstance(segment, MediaSegment) else len(segment.ids)
 
 
 def _targets(segments: Iterable[Segment]) -> list[int]:
     targets: list[int] = []
     for segment in segments:
         if isinstance(segment, MediaSegment):
-            targets.append(IGNORED)
+            targets += [IGNORED] * segment.positions
         else:
             learned = segment.target and not getattr(segment, "forced", False)
             targets += segment.ids if learned else [IGNORED] * len(segment.ids)
     return targets
 
 
-class _EmbeddingCache:
-    """Least recently used embeddings by content hash; safe between threads."""
+@dataclass(frozen=True, eq=False)
+class _Encoded:
+    """A medium as ImageBind gives it: ``embedding`` (E,) and, where they are wanted, ``patches`` (P, E)."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._vectors: OrderedDict[str, Tensor] = OrderedDict()
+    embedding: Tensor
+    patches: Tensor | None = None
+
+    @property
+    def values(self) -> int:
+        return self.embedding.numel() + (0 if self.patches is None else self.patches.numel())
+
+
+class _EmbeddingCache:
+    """Least recently used encodings by content hash, bounded in number and in values; safe between threads."""
+
+    def __init__(self, size: int, values: int = MAX_CACHED_VALUES) -> None:
+        self.size, self.values = size, values
+        self._found: OrderedDict[str, _Encoded] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: str) -> Tensor | None:
+    def get(self, key: str) -> _Encoded | None:
         with self._lock:
-            if key in self._vectors:
-                self._vectors.move_to_end(key)
-            return self._vectors.get(key)
+            if key in self._found:
+                self._found.move_to_end(key)
+            return self._found.get(key)
 
-    def put(self, key: str, vector: Tensor) -> None:
+    def put(self, key: str, encoded: _Encoded) -> None:
         with self._lock:
-            self._vectors[key] = vector
-            self._vectors.move_to_end(key)
-            while len(self._vectors) > self.size:
-                self._vectors.popitem(last=False)
+            self._found[key] = encoded
+            self._found.move_to_end(key)
+            while len(self._found) > self.size or sum(one.values for one in self._found.values()) > self.values:
+                self._found.popitem(last=False)

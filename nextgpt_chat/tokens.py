@@ -47,9 +47,26 @@ class SignalTokens:
         """Every added token in the order of its id: ``<Img>``, ``</Img>``, image, video, audio."""
         return (IMAGE_OPEN, IMAGE_CLOSE, *(name for kind in _PREFIXES for name in self.names(kind)))
 
+    def names_of_2024(self, kind: str) -> tuple[str, ...]:
+        """``<image_00>`` … of one kind, in order: how the published code of 2024 spells them."""
+        return tuple(f"<{kind}_{i:02d}>" for i in range(self.count(kind)))
+
+    def all_names_of_2024(self) -> tuple[str, ...]:
+        """Every token that the code of 2024 adds, in the order of its id; it has no ``<Img>``."""
+        return tuple(name for kind in _PREFIXES for name in self.names_of_2024(kind))
+
     def lookup(self, tokenizer: Any) -> SignalIds:
-        """The ids that ``tokenizer`` gives them. Raises CheckpointError if a signal token is missing."""
+        """The ids that ``tokenizer`` gives them. Raises CheckpointError if a signal token is missing.
+
+        A vocabulary with the signal tokens of the code of 2024 (and without the usual ones) gives that code's runs,
+        which have a space piece between two tokens.
+        """
         vocabulary = tokenizer.get_vocab()
+        later = self.all_names_of_2024()
+        if later and vocabulary.keys() >= set(later) and vocabulary.keys().isdisjoint(self.all_names()):
+            joiner = vocabulary.get("▁", vocabulary.get("Ġ"))
+            ids = {k: [vocabulary[name] for name in self.names_of_2024(k)] for k in MEDIA_KINDS if self.count(k)}
+            return SignalIds(None, None, {kind: _interleaved(run, joiner) for kind, run in ids.items()}, joiner)
         missing = [name for kind in _PREFIXES for name in self.names(kind) if name not in vocabulary]
         if missing:
             raise CheckpointError(
@@ -66,11 +83,13 @@ class SignalIds:
 
     ``open`` and ``close`` stand around a media embedding (of any kind); None where the vocabulary has no such
     token (checkpoints from before November 2023 spell them as ordinary text). ``groups``: kind → its ids in order.
+    ``joiner``: an ordinary piece that stands between any two of a group's tokens (the code of 2024), else None.
     """
 
     open: int | None
     close: int | None
     groups: Mapping[str, tuple[int, ...]]
+    joiner: int | None = None
 
     def kind_started_by(self, token: int) -> str | None:
         """The kind whose group begins with this id, else None."""
@@ -78,12 +97,19 @@ class SignalIds:
 
     def kind_of(self, token: int) -> str | None:
         """The kind in whose group this id is, else None."""
-        return next((kind for kind, ids in self.groups.items() if token in ids), None)
+        return next((kind for kind, ids in self.groups.items() if token in ids and token != self.joiner), None)
 
     @property
     def all(self) -> frozenset[int]:
-        ids = {i for group in self.groups.values() for i in group}
+        """Every added token; the joiner is none of them."""
+        ids = {i for group in self.groups.values() for i in group} - {self.joiner}
         return frozenset(ids | {i for i in (self.open, self.close) if i is not None})
+
+
+def _interleaved(ids: Sequence[int], joiner: int | None) -> tuple[int, ...]:
+    if joiner is None:
+        return tuple(ids)
+    return tuple(one for i in ids for one in (i, joiner))[:-1]
 
 
 class PlainTokenizer:
@@ -134,6 +160,14 @@ class PlainTokenizer:
         if any(contains(ids, form) for form in self._mark_forms):  # a normalising vocabulary made '#' of other signs
             ids = self._one_by_one(" " + self.quote(text))
         return ids
+
+    def misspelled(self, text: str) -> tuple[int, ...]:
+        """Other ids than ``extend`` gives for the same characters: bytes where the vocabulary has them, else letters.
+
+        For words of the layout that a user has typed. (A vocabulary of single letters leaves no choice.)
+        """
+        pieces = [self.id_of(f"<0x{byte:02X}>") for byte in text.encode()]
+        return tuple(self._one_by_one(text) if None in pieces else pieces)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of some ids; an unfinished UTF-8 character shows as U+FFFD. One leading space is dropped."""

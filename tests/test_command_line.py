@@ -35,8 +35,9 @@ def _loaded_once(monkeypatch):
     """Commands get the pipeline that other tests have loaded; the program's own way is tested from a shell."""
     load, pipeline = NextGPTPipeline.from_pretrained, tiny_pipeline()
 
-    def loaded(checkpoint, *rest):
-        return pipeline if str(checkpoint) == str(tiny_checkpoint()) else load(checkpoint, *rest)
+    def loaded(checkpoint, *rest, **named):
+        plain = named.get("memory_plan", "auto") == "auto"
+        return pipeline if str(checkpoint) == str(tiny_checkpoint()) and plain else load(checkpoint, *rest, **named)
 
     monkeypatch.setattr(NextGPTPipeline, "from_pretrained", loaded)
 
@@ -271,14 +272,19 @@ def doctor(capsys, *arguments):
 
 
 def test_doctor_finds_a_sound_checkpoint_sound(capsys):
-    status, report, checks, _ = doctor(capsys, "--checkpoint", str(tiny_checkpoint()), "--self-test")
+    status, report, checks, _ = doctor(capsys, "--checkpoint", str(tiny_checkpoint()))
     assert status == 0 and report["ok"], [check for check in report["checks"] if not check["ok"]]
     assert {"python", "torch", "devices", "memory", "ffmpeg", "checkpoint", "files", "memory plan", "load"} <= set(
         checks
     )
-    assert {f"self-test {kind}" for kind in ("text", "image", "audio", "video")} <= set(checks)
     assert report["components"][0]["name"] == "language_model"
     assert all(one["parameters"] > 0 for one in report["components"])
+
+
+def test_doctor_finds_that_a_whole_checkpoint_was_never_trained(capsys):
+    status, _, checks, err = doctor(capsys, "--checkpoint", str(tiny_checkpoint()), "--self-test")
+    assert status == 2 and checks["load"]["ok"] and err.startswith("nextgpt_chat: self-test language")
+    assert {f"self-test {kind}" for kind in ("text", "image", "audio", "video")} <= set(checks)
 
 
 def test_doctor_names_every_file_at_fault(capsys, tmp_path):

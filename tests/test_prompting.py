@@ -165,6 +165,58 @@ def test_long_examples_are_cut_after_the_prefix_as_the_original_does(parts):
     assert template.prefix_length([user("hello")]) == 1 + len(parts[0].encode("### Human: "))
 
 
+@pytest.mark.parametrize("name", ["clean", "v0", "v0-as-trained", "v1.5"])
+def test_words_are_told_once_and_media_keep_their_order_when_several_come(parts, name):
+    plain, _ = parts
+    reply = assistant("Here is a dog.", tiny_image(1), "It barks.", tiny_audio(), "It runs.", tiny_video())
+    segments = make_template(name, *parts).prompt([user("show me"), reply, user("thanks")])
+    words = "".join(plain.decode(s.ids) for s in segments if isinstance(s, TextSegment))
+    found = [words.find(said) for said in ("Here is a dog.", "It barks.", "It runs.")]
+    assert -1 not in found and found == sorted(found)
+    assert all(words.count(said) == 1 for said in ("Here is a dog.", "It barks.", "It runs."))
+    kinds = [getattr(s, "kind", None) or s.media.kind for s in segments if not isinstance(s, TextSegment)]
+    assert kinds == ["image", "audio", "video"]
+
+
+@pytest.mark.parametrize("name", ["clean", "v0", "v0-as-trained", "v1.5"])
+@pytest.mark.parametrize("run", ["[IMG0] [IMG1]", "[IMG1][IMG0][IMG2][IMG3]", "[AUD7]", "[IMG0][VID1][AUD2]"])
+def test_malformed_signal_runs_in_words_degrade_to_text(parts, name, run):
+    """As a user types them, and as an imported talk may have them in a reply."""
+    plain, signals = parts
+    segments = make_template(name, *parts).prompt([user(run), assistant(f"See {run} here"), user("and?")])
+    assert all(isinstance(segment, TextSegment) for segment in segments)
+    ids = set(position_keys(segments))
+    assert not ids & {i for group in signals.groups.values() for i in group}
+    assert "".join(plain.decode(s.ids) for s in segments).count(run) == 2
+
+
+def test_v0_has_a_bos_before_every_text_and_none_before_media(parts):
+    """One space on either side of a file is lost, as in the original; the newest words have two in front."""
+    plain, signals = parts
+    segments = make_template("v0", *parts).prompt([user("what is this?", tiny_image())])
+    before, medium, after = segments
+    assert before.ids == (1, *plain.encode("### Human:"), signals.open)
+    assert medium.media == tiny_image()
+    assert after.ids == (signals.close, 1, *plain.encode(" what is this?\n### Assistant:"))
+    (only,) = make_template("v0", *parts).prompt([user("what is this?")])
+    assert only.ids == (1, *plain.encode("### Human:  what is this?\n### Assistant:"))
+
+
+def test_v0_as_trained_has_one_bos(parts):
+    segments = make_template("v0-as-trained", *parts).prompt([user("what?", tiny_image()), assistant("A."), user("?")])
+    assert position_keys(segments).count(1) == 1 == position_keys(segments)[0]
+
+
+@pytest.mark.parametrize("name", ["clean", "v0", "v0-as-trained"])
+def test_both_token_forms_of_the_role_mark_are_one_stop(parts, name):
+    """``▁###`` as one piece (after signal tokens) and ``##`` ``#`` (after a line break) are the same characters."""
+    plain, _ = parts
+    forms = {plain.encode("###"), plain.extend("\n###")}
+    assert len(forms) == 2
+    assert make_template(name, *parts).stops == ("###",)
+    assert all("###" in plain.decode(form) for form in forms)
+
+
 def test_unknown_template_is_refused(parts):
     with pytest.raises(CheckpointError, match="chatml"):
         make_template("chatml", *parts)

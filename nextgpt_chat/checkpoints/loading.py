@@ -19,45 +19,22 @@ from ..errors import CheckpointError
 from ..imagebind import ImageBind, load_imagebind
 from ..known_world import KnownWorld
 from ..language_model import LanguageModel
+from ..language_model.quantization import quantize
 from ..model import NextGPTModel
-from ..projections import InputProjection, OutputProjectionConfig, build_output_projection
+from ..projections import (
+    InputProjectionConfig,
+    OutputProjectionConfig,
+    build_input_projection,
+    build_output_projection,
+)
+from .devices import choose_device, choose_dtype
 from .finding import component_folder
 from .integrity import check_files
 from .manifest import Manifest
+from .offloading import OffloadedDecoder, OffloadedEncoder, out_of_memory_in_words
+from .planning import PLANS, MemoryPlan
 
 PROJECTIONS_FILE = "projections.safetensors"
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-def choose_device(device: str | torch.device = "auto") -> torch.device:
-    """ "auto" is CUDA, else Apple's MPS, else the CPU. Raises CheckpointError for a device that is not there."""
-    if str(device) == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise CheckpointError(
-            f"The device {str(device)!r} cannot be used here ({reason}). Choose auto or cpu; "
-            "`python -m nextgpt_chat doctor` lists the devices."
-        ) from error
-    return chosen
-
-
-def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """ "auto" is float32, and on CUDA bfloat16 where the device has it, else float16."""
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    if dtype == "auto":
-        if device.type != "cuda":
-            return torch.float32
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if dtype not in _DTYPES:
-        raise ValueError(f"dtype is {dtype!r}; it must be auto, {', '.join(_DTYPES)}, or a torch.dtype")
-    return _DTYPES[dtype]
 
 
 def load_model(
@@ -68,11 +45,13 @@ def load_model(
     *,
     local_files_only: bool = False,
     trainable_adapter: bool = False,
+    plan: MemoryPlan | None = None,
 ) -> tuple[NextGPTModel, Manifest]:
     """The model of a checkpoint's folder, in eval mode, frozen, and its manifest.
 
-    ``kinds``: the decoders to load (None = all; output projections are always loaded). Raises CheckpointError that
-    names the file or component which is missing, corrupt or does not fit.
+    ``kinds``: the decoders to load (None = all; output projections are always loaded). ``plan``: fewer bits for the
+    language model, parts that wait in main memory (None = neither); ``dtype`` is the precision of everything else.
+    Raises CheckpointError that names the file or component which is missing, corrupt or does not fit.
     """
     folder = Path(folder)
     manifest = Manifest.load(folder)
@@ -80,8 +59,9 @@ def load_model(
     device = choose_device(device)
     dtype = choose_dtype(dtype, device)
     places = part_folders(folder, manifest, kinds, local_files_only)
-    with _quiet():
-        model = _build(folder, manifest, places, device, dtype, trainable_adapter)
+    plan = plan or PLANS["fp32" if dtype == torch.float32 else "bf16"]
+    with quiet(), out_of_memory_in_words(plan.name):
+        model = _build(folder, manifest, places, device, dtype, trainable_adapter, plan)
     for name in ("input_projection", "output_projection"):
         getattr(model, name).to(device, dtype)
     model.eval()
@@ -97,19 +77,24 @@ def _build(
     device: torch.device,
     dtype: torch.dtype,
     trainable_adapter: bool,
+    plan: MemoryPlan,
 ) -> NextGPTModel:
+    waiting = torch.device("cpu") if plan.offload else device
     language_model = LanguageModel.from_folder(
         places["language_model"],
         places.get("adapter"),
         signal_tokens=manifest.signals,
-        device=device,
+        device=device if plan.bits is None else "cpu",
         dtype=dtype,
         trainable=trainable_adapter,
     )
-    imagebind = load_imagebind(places["imagebind"], dtype, device)
+    if plan.bits is not None:
+        quantize(language_model.network, plan.bits, device)
+        language_model.network.to(device)
+    imagebind = load_imagebind(places["imagebind"], dtype, waiting)
     inputs, outputs = _projections(folder, manifest, imagebind, language_model)
     decoders = {
-        kind: DECODERS[kind].from_folder(places[f"{kind}_decoder"], device, dtype)
+        kind: DECODERS[kind].from_folder(places[f"{kind}_decoder"], waiting, dtype)
         for kind in manifest.kinds
         if f"{kind}_decoder" in places
     }
@@ -121,11 +106,14 @@ def _build(
                 f"The {kind} decoder of {folder} takes conditioning {decoder.conditioning_shape}, its output "
                 f"projection makes {made}. They do not belong together; fetch or import the checkpoint again."
             )
-    return NextGPTModel(imagebind, inputs, language_model, outputs, decoders)
+    if not plan.offload:
+        return NextGPTModel(imagebind, inputs, language_model, outputs, decoders)
+    visiting = {kind: OffloadedDecoder(decoder, device) for kind, decoder in decoders.items()}
+    return NextGPTModel(OffloadedEncoder(imagebind, device), inputs, language_model, outputs, visiting)
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The libraries' progress bars and remarks on configurations off: a dozen small parts are loaded in a second."""
     import diffusers.utils.logging as of_diffusers
     import transformers.utils.logging as of_transformers
@@ -201,9 +189,9 @@ def read_projections(folder: Path) -> dict[str, Tensor]:
 
 def _projections(
     folder: Path, manifest: Manifest, imagebind: ImageBind, language_model: LanguageModel
-) -> tuple[InputProjection, dict[str, Any]]:
+) -> tuple[torch.nn.Module, dict[str, Any]]:
     state, where = read_projections(folder), folder / PROJECTIONS_FILE
-    inputs = InputProjection(imagebind.config.embedding_dim, language_model.width)
+    inputs = _input_projection(manifest, imagebind.config.embedding_dim, language_model.width)
     _fill(inputs, _below(state, "input_projection."), where, "input_projection")
     outputs = {}
     for kind in manifest.kinds:
@@ -231,6 +219,14 @@ def _projections(
                 raise CheckpointError(f"{where}: {name} is made for {key} {has}, but the checkpoint has {needs}.")
         _fill(outputs[kind], own, where, name)
     return inputs, outputs
+
+
+def _input_projection(manifest: Manifest, in_dim: int, out_dim: int) -> torch.nn.Module:
+    sizes = {key: tuple(v) if isinstance(v, (list, tuple)) else v for key, v in manifest.input_config.items()}
+    try:
+        return build_input_projection(InputProjectionConfig(in_dim, out_dim, manifest.projections["input"], **sizes))
+    except ValueError as error:
+        raise CheckpointError(f"The manifest of {manifest.name} has an unusable input_config: {error}.") from error
 
 
 def _below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -14,11 +14,12 @@ from typing import Any
 from ..config import GenerationSettings
 from ..content import MEDIA_KINDS, MODALITIES
 from ..errors import CheckpointError
+from ..prompting import SEVERAL_FILES, TEMPLATES
 from ..tokens import SignalTokens
 
 MANIFEST_FILE = "nextgpt.json"
 FORMAT_VERSION = 1
-TEMPLATES = ("clean", "v0", "v0-as-trained")
+INPUT_MODES = ("linear", "grouping")
 OUTPUT_MODES = ("transformer", "qformer", "linear")
 PARTS = ("language_model", "adapter", "imagebind", *(f"{kind}_decoder" for kind in MEDIA_KINDS))
 NOUNS = {"text": "words", "image": "pictures", "audio": "sounds", "video": "clips"}
@@ -60,6 +61,7 @@ class UnknownMedia:
 class Manifest:
     """The facts of a checkpoint that its weights do not show.
 
+    ``input_config``: sizes of a grouping input projection (``InputProjectionConfig.sizes``).
     ``output_tokens``: conditioning tokens of each decoder. ``output_config``: kind → ``heads`` and, where it is not
     ``projections["output"]``, ``mode`` of its output projection. ``components`` names the parts that are not in the
     folder of their own name. ``defaults``: settings, nested as in ``GenerationSettings``. ``context``: positions of a
@@ -72,6 +74,7 @@ class Manifest:
     signal_tokens: Mapping[str, int] = field(default_factory=lambda: {"image": 4, "audio": 8, "video": 24})
     output_tokens: Mapping[str, int] = field(default_factory=lambda: {"image": 77, "audio": 1, "video": 77})
     projections: Mapping[str, str] = field(default_factory=lambda: {"input": "linear", "output": "transformer"})
+    input_config: Mapping[str, Any] = field(default_factory=dict)
     output_config: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     components: Mapping[str, Component] = field(default_factory=dict)
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -100,6 +103,11 @@ class Manifest:
     @property
     def signals(self) -> SignalTokens:
         return SignalTokens(**{kind: self.signal_tokens.get(kind, 0) for kind in MEDIA_KINDS})
+
+    @property
+    def several_files(self) -> str:
+        """``extra.several_files``: "separate" (usual) or "sum", as the original adds up a turn's files of one kind."""
+        return self.extra.get("several_files", SEVERAL_FILES[0])
 
     def settings_defaults(self) -> dict[str, dict[str, Any]]:
         """Every setting's value where the user gives none, nested as in ``GenerationSettings``."""
@@ -255,8 +263,13 @@ class _Reader:
                 good = isinstance(count, int) and not isinstance(count, bool) and count >= 1
                 self.check(good, f"has {key}.{kind} {count!r}; it must be a whole number from 1")
         names = self.mapping("projections", m.projections, ("input", "output"))
-        self.choice("projections.input", names.get("input"), ("linear",))
+        self.choice("projections.input", names.get("input"), INPUT_MODES)
         self.choice("projections.output", names.get("output"), OUTPUT_MODES)
+        for key, value in self.mapping("input_config", m.input_config, ("hidden", "heads", "groups", "layers")).items():
+            numbers = value if isinstance(value, (list, tuple)) else [value]
+            good = isinstance(value, (list, tuple)) == (key in ("groups", "layers")) and len(numbers) > 0
+            good = good and all(isinstance(one, int) and one >= 0 for one in numbers)
+            self.check(good, f"has input_config.{key} {value!r}")
         for kind, facts in self.mapping("output_config", m.output_config, MEDIA_KINDS).items():
             self.mapping(f"output_config.{kind}", facts, ("mode", "heads"))
             self.choice(f"output_config.{kind}.mode", m.output_mode(kind), OUTPUT_MODES)
@@ -265,6 +278,7 @@ class _Reader:
         good = m.context is None or (isinstance(m.context, int) and m.context >= 64)
         self.check(good, f"has context {m.context!r}; it must be a whole number from 64")
         self.check(isinstance(m.extra, dict), "has an extra that is not an object")
+        self.choice("extra.several_files", m.several_files, SEVERAL_FILES)
         for group, values in self.mapping("defaults", m.defaults, MODALITIES).items():
             try:
                 GenerationSettings.from_dict({group: dict(values)})

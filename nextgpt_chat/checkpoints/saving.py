@@ -64,7 +64,7 @@ def _as_built(model: NextGPTModel, manifest: Manifest, known_world: KnownWorld |
     configs = {kind: model.output_projection[kind].config for kind in manifest.kinds}
     if manifest.unknown_media is not None and known_world is None:
         raise ValueError("the manifest names unknown_media; give the known_world that belongs to it")
-    tokens = model.language_model.signal_tokens
+    inputs, tokens = model.input_projection.config, model.language_model.signal_tokens
     parts = ["language_model", "imagebind", *(f"{kind}_decoder" for kind in manifest.kinds)]
     if _has_adapter(model):
         parts.insert(1, "adapter")
@@ -72,7 +72,8 @@ def _as_built(model: NextGPTModel, manifest: Manifest, known_world: KnownWorld |
         manifest,
         signal_tokens={kind: tokens.count(kind) for kind in manifest.kinds},
         output_tokens={kind: config.num_out for kind, config in configs.items()},
-        projections={"input": "linear", "output": next((c.mode for c in configs.values()), "transformer")},
+        projections={"input": inputs.mode, "output": next((c.mode for c in configs.values()), "transformer")},
+        input_config=inputs.sizes(),
         output_config={kind: {"mode": config.mode, "heads": config.heads} for kind, config in configs.items()},
         components={
             part: replace(manifest.component(part), path=part, repo=None, revision=None, sha256={}) for part in parts

@@ -52,6 +52,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "float16", "bfloat16"))
     parser.add_argument(
+        "--memory-plan", default="auto", metavar="PLAN", help="layout in a GPU's memory; `doctor` lists what fits"
+    )
+    parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, for example image.steps=8"
     )
     parser.add_argument("--out", metavar="DIR", help="where media go (default: a new folder below replies/)")
@@ -74,7 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
         locate(arguments.checkpoint)  # so is an unknown checkpoint
         from ..pipeline import NextGPTPipeline
 
-        pipeline = NextGPTPipeline.from_pretrained(arguments.checkpoint, arguments.device, arguments.dtype)
+        pipeline = NextGPTPipeline.from_pretrained(
+            arguments.checkpoint, arguments.device, arguments.dtype, memory_plan=arguments.memory_plan
+        )
         if not one_turn:
             return _talk(pipeline, conversation, settings, modalities, folder)
         printer = Printer(folder, None if arguments.json else out)

@@ -7,12 +7,13 @@ import importlib.metadata
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import NextGPTError
+from .memory import MemoryTable, check_vram, mark_sentence, memory_table
 from .output import one_line, only_json, print_json, say
 
 PACKAGES = (
@@ -34,6 +35,7 @@ class Check:
 class Report:
     checks: list[Check] = field(default_factory=list)
     components: list[Any] = field(default_factory=list)
+    memory: MemoryTable | None = None
 
     @property
     def ok(self) -> bool:
@@ -54,6 +56,7 @@ class Report:
             "ok": self.ok,
             "checks": [asdict(check) for check in self.checks],
             "components": [asdict(component) for component in self.components],
+            "memory": self.memory.to_dict() if self.memory else None,
         }
 
 
@@ -66,12 +69,22 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("--checkpoint", help="folder, shipped name or hub repository (default: nextgpt-mini)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    parser.add_argument("--self-test", action="store_true", help="also make one reply of every modality")
+    parser.add_argument("--vram", type=float, metavar="GB", help="plan for a GPU of this size (default: 8 to 80)")
+    parser.add_argument("--memory-plan", default="auto", metavar="PLAN", help="load with this plan (default: auto)")
+    parser.add_argument(
+        "--self-test", action="store_true", help="also check what was loaded, and make one reply of every modality"
+    )
+    parser.add_argument(
+        "--quantization-gate",
+        action="store_true",
+        help="also compare a quantized plan with full precision, which is loaded for it",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    check_vram(arguments.vram)
     with only_json(arguments.json) as out:
         report = Report()
         report.add("python", _python)
@@ -81,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         report.add("memory", _memory)
         report.add("ffmpeg", _ffmpeg)
         machine_ok = report.ok
-        _check_checkpoint(report, arguments.checkpoint or "nextgpt-mini", arguments.device, arguments.self_test)
+        _check_checkpoint(report, arguments)
         if arguments.json:
             print_json(report.to_dict(), out)
         else:
@@ -159,11 +172,12 @@ def _ffmpeg() -> str:
 # --- the checkpoint --------------------------------------------------------------------------------------------
 
 
-def _check_checkpoint(report: Report, name: str, device: str, self_test: bool) -> None:
+def _check_checkpoint(report: Report, arguments: argparse.Namespace) -> None:
     from ..checkpoints import Manifest, find_checkpoint, memory_plan, verify
     from ..checkpoints.integrity import check_hashes
     from ..checkpoints.loading import part_folders
 
+    name, device = arguments.checkpoint or "nextgpt-mini", arguments.device
     found: dict[str, Any] = {}
 
     def find() -> str:
@@ -196,45 +210,48 @@ def _check_checkpoint(report: Report, name: str, device: str, self_test: bool) -
         disk = sum(one.disk_bytes for one in report.components)
         return f"{parameters / 1e6:.1f} M parameters, {disk / 1e6:.1f} MB on disk, {total / 1e6:.1f} MB in memory"
 
+    def plans() -> str:
+        report.memory = memory_table(found["folder"], arguments.vram)
+        return report.memory.sentence()
+
     def load() -> str:
         from ..pipeline import NextGPTPipeline
 
         began = time.perf_counter()
-        found["pipeline"] = NextGPTPipeline.from_pretrained(found["folder"], device)
-        return f"loads in {time.perf_counter() - began:.1f} s on {found['pipeline'].device}"
+        found["pipeline"] = NextGPTPipeline.from_pretrained(found["folder"], device, memory_plan=arguments.memory_plan)
+        loaded = found["pipeline"].memory_plan
+        said = f"loads in {time.perf_counter() - began:.1f} s on {found['pipeline'].device}"
+        if loaded is None:
+            return said
+        advice = "; --quantization-gate compares it with full precision" if loaded.bits else ""
+        return f"{said}, memory plan {loaded.name}{advice}"
 
-    steps = {"checkpoint": find, "manifest": manifest, "files": files, "memory plan": plan, "load": load}
-    for title, step in steps.items():
-        if not report.add(title, step):
-            return
-    if self_test:
-        for title, check in _self_tests(found["pipeline"]):
+    def gate() -> str:
+        from ..pipeline.quantization_gate import check_quantization
+
+        return check_quantization(found["folder"], found["pipeline"])
+
+    if not (report.add("checkpoint", find) and report.add("manifest", manifest)):
+        return
+    if marks := mark_sentence(found["manifest"].extra):
+        report.add("media marks", lambda: marks)
+    whole = report.add("files", files)
+    report.add("GPU plans", plans)  # before anything is downloaded, too
+    if not whole or not report.add("memory plan", plan) or not report.add("load", load):
+        return
+    if arguments.self_test:
+        from .self_test import self_tests
+
+        for title, check in self_tests(found["pipeline"]):
             report.add(title, check)
+    if arguments.quantization_gate:
+        report.add("quantization gate", gate)
 
 
 def _is_cpu(device: str) -> bool:
     from ..checkpoints.loading import choose_device
 
     return choose_device(device).type == "cpu"
-
-
-def _self_tests(pipeline: Any) -> Iterator[tuple[str, Callable[[], str]]]:
-    from ..config import GenerationSettings
-    from ..content import MediaPart
-    from ..conversation import Conversation
-
-    def reply(kind: str) -> str:
-        conversation = Conversation()
-        conversation.add_user("Show me a red ball.")
-        began = time.perf_counter()
-        answer = pipeline.reply(conversation, GenerationSettings(), seed=0, modalities={"text", kind})
-        made = [part.kind for part in answer.parts if isinstance(part, MediaPart)]
-        if made != [one for one in (kind,) if one != "text"]:
-            raise NextGPTError(f"asked for {kind}, got {made or 'words only'}; {' '.join(answer.notices)}")
-        return f"made in {time.perf_counter() - began:.1f} s"
-
-    for kind in pipeline.modalities:
-        yield f"self-test {kind}", lambda kind=kind: reply(kind)
 
 
 def _print(report: Report, out: Any) -> None:
@@ -247,3 +264,5 @@ def _print(report: Report, out: Any) -> None:
             f"{one.disk_bytes / 1e6:8.1f} MB on disk  {one.memory_bytes / 1e6:8.1f} MB in memory",
             file=out,
         )
+    for line in report.memory.lines() if report.memory else ():
+        print(f"      {line}", file=out)

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from ..errors import NextGPTError
-from . import chat, doctor, importing, work
+from . import chat, doctor, importing, new_checkpoint, work
 from .output import one_line
 
 USAGE, FAULT = 2, 1
@@ -34,9 +34,11 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="chat | train | evaluate | doctor | import-checkpoint | download"
+        dest="command",
+        required=True,
+        metavar="chat | train | evaluate | doctor | import-checkpoint | download | new-checkpoint",
     )
-    for module in (chat, work, doctor, importing):
+    for module in (chat, work, doctor, importing, new_checkpoint):
         module.add_to(commands)
     return parser
 

@@ -35,12 +35,16 @@ STAGES = (
 def add_to(commands: Any) -> None:
     train = commands.add_parser(
         "train",
-        help="train one part of nextgpt-mini, or all of it",
-        description="Runs one training stage, or all of them in their order.",
+        help="train one part of nextgpt-mini, or all of it, or a checkpoint of your own",
+        description="Runs one training stage, or all of them in their order. With --checkpoint, the stages 1 to 3 "
+        "start from that checkpoint (new-checkpoint makes one) and leave a trained one beside it in runs/.",
         allow_abbrev=False,
     )
     train.add_argument("stage", metavar="STAGE", choices=STAGES, help=", ".join(STAGES))
-    train.add_argument("--config", metavar="FILE", help="JSON or TOML file: preset, root, device, settings by stage")
+    train.add_argument(
+        "--config", metavar="FILE", help="JSON or TOML file: preset, base, root, out, device, settings by stage"
+    )
+    train.add_argument("--checkpoint", metavar="DIR", help="the checkpoint to start stage1, stage2, stage3 or all from")
     train.add_argument("--resume", action="store_true", help="go on from the state in runs/")
     train.set_defaults(run=run_train)
 
@@ -61,6 +65,9 @@ def add_to(commands: Any) -> None:
 
 def run_train(arguments: argparse.Namespace) -> int:
     config = read_config(arguments.config)
+    if arguments.checkpoint is not None:
+        locate(arguments.checkpoint)  # an unknown one is said before heavy libraries are imported
+        config["base"] = arguments.checkpoint
     stages = _part("training.stages")
     numbers = stages.run(arguments.stage, config, arguments.resume, _part("evaluation.stage_gates").check)
     if isinstance(numbers, Mapping):

@@ -67,7 +67,7 @@ def read_components(
 
 
 def _component(folder: Path, name: str, library: str, class_name: str, dtype: torch.dtype) -> Any:
-    cls = _class(name, class_name)
+    cls = model_class(name, class_name)
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is missing, though model_index.json names it. Download it again.")
     options: dict[str, Any] = {"local_files_only": True}
@@ -90,7 +90,8 @@ def _component(folder: Path, name: str, library: str, class_name: str, dtype: to
     return model
 
 
-def _class(name: str, class_name: str) -> type:
+def model_class(name: str, class_name: str) -> type:
+    """The class of a component. Raises CheckpointError for one that is not supported."""
     import diffusers
     import transformers
 

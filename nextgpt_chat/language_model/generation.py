@@ -133,10 +133,8 @@ class ReplyRun:
 
     @torch.no_grad()
     def _read_prompt(self) -> None:
-        from transformers import DynamicCache
-
         cache, known = self.model.prefixes.take(self.keys) if self.keys is not None else (None, 0)
-        cache = DynamicCache(config=self.model.causal.config) if cache is None else cache
+        cache = self.model.new_cache() if cache is None else cache
         whole = known // BLOCK * BLOCK
         if whole < known:
             crop(cache, whole)

@@ -1,4 +1,6 @@
-"""The language model: any LLaMA-family causal LM of transformers, optionally with a LoRA adapter, and its tokenizer.
+"""The language model: a causal LM of transformers, optionally with a LoRA adapter, and its tokenizer.
+
+LLaMA, Mistral and Qwen are tried; what they share has the same names in transformers (``embed_tokens``, ``q_proj``).
 
 Knows ids, embeddings and files; how a reply is decoded is in ``generation``.
 """
@@ -160,29 +162,50 @@ class LanguageModel(nn.Module):
         token_rows: Collection[int] = (),
     ) -> None:
         """Freeze everything, then make trainable: LoRA of ``rank`` (0 = none; scale alpha / rank, default 1) and the
-        rows ``token_rows`` of the embedding and of the output head."""
+        rows ``token_rows`` of the embedding and of the output head.
+
+        A LoRA that is there already stays as it is, with its own rank, scale and targets; with a ``rank`` it is trained
+        on, without one it is frozen.
+        """
         from peft import LoraConfig, TrainableTokensConfig, get_peft_model
 
-        if self.network is not self.causal:
-            raise ValueError("this language model already has an adapter")
         rows, layers = sorted(token_rows), ["embed_tokens", "lm_head"]
         if self.causal.config.tie_word_embeddings:
             layers = layers[:1]
+        if not rank and not rows:
+            raise ValueError("an adapter needs a rank, token rows, or both")
+        indices = {layer: rows for layer in layers} if rows else None
+        self.prefixes.clear()
+        if self.network is not self.causal:
+            self._extend_lora(indices, trained=rank > 0)
+            return
         if rank:
             config = LoraConfig(
                 r=rank,
                 lora_alpha=rank if alpha is None else alpha,
                 lora_dropout=dropout,
                 target_modules=list(targets),
-                trainable_token_indices={layer: rows for layer in layers} if rows else None,
+                trainable_token_indices=indices,
                 task_type="CAUSAL_LM",
             )
-        elif rows:
-            config = TrainableTokensConfig(token_indices=rows, target_modules=layers, task_type="CAUSAL_LM")
         else:
-            raise ValueError("an adapter needs a rank, token rows, or both")
-        self.prefixes.clear()
+            config = TrainableTokensConfig(token_indices=rows, target_modules=layers, task_type="CAUSAL_LM")
         self.network = get_peft_model(self.network, config)
+
+    def _extend_lora(self, indices: dict[str, list[int]] | None, trained: bool) -> None:
+        """The LoRA that is there, once more, with token rows beside it."""
+        from peft import get_peft_model
+
+        config, lora = self.network.peft_config["default"], self._lora()
+        if not lora or config.trainable_token_indices:
+            raise ValueError("this language model already has an adapter with token rows")
+        state = {key: value.detach().clone() for key, value in lora.items()}
+        config = replace(config, trainable_token_indices=indices, inference_mode=False, base_model_name_or_path=None)
+        self.network = get_peft_model(self.network.unload(), config)
+        for name, parameter in self.network.named_parameters():
+            if "lora_" in name:
+                parameter.data.copy_(state[name.replace(".default.", ".")])
+                parameter.requires_grad_(trained)
 
     def _lora(self) -> dict[str, Tensor]:
         if not hasattr(self.network, "peft_config"):
@@ -243,6 +266,17 @@ class LanguageModel(nn.Module):
         return self.causal.get_output_embeddings()(states)
 
     # --- generation --------------------------------------------------------------------------------------------
+
+    def new_cache(self) -> Any:
+        """An empty key/value cache, one that can be shortened wherever the architecture allows it."""
+        from transformers import DynamicCache
+
+        config = self.causal.config
+        if set(getattr(config, "layer_types", None) or ["full_attention"]) <= {"full_attention", "sliding_attention"}:
+            # Made without the configuration it keeps every position. Layers with a sliding window (Mistral) mask what
+            # lies outside of it all the same, but a cache that forgets could neither be remembered nor taken back.
+            return DynamicCache() if getattr(config, "sliding_window", None) else DynamicCache(config=config)
+        return DynamicCache(config=config)
 
     def generate(
         self,

@@ -39,7 +39,7 @@ from ..errors import LimitError, NextGPTError
 from ..known_world import KnownWorld
 from ..language_model import Ended, SignalGroup, TextPiece
 from ..model import NextGPTModel
-from ..prompting import MediaSegment, Prompt, Template
+from ..prompting import Prompt, Template
 from .rendering import Renderer
 from .seeds import derive_seed
 
@@ -106,7 +106,7 @@ class Making:
                 f"{'turn was' if prompt.left_out == 1 else f'{prompt.left_out} turns were'} left out."
             )
         began = time.perf_counter()
-        media = [segment.media for segment in prompt.segments if isinstance(segment, MediaSegment)]
+        media = prompt.media
         embeddings = dict(zip(media, self._with.model.encode_media(media), strict=True)) if media else {}
         self._spend("encode", began)
         if self._is_unknown(embeddings):
@@ -233,13 +233,7 @@ class Making:
         return details if isinstance(media, Image) else details | {"seconds": round(media.seconds, 3)}
 
     def _failed(self, ident: str, kind: str, error: Exception) -> Failed:
-        if isinstance(error, NextGPTError):
-            message = str(error)
-        elif isinstance(error, torch.OutOfMemoryError):
-            message = f"There was not enough memory for the {NOUNS[kind]}. Choose a smaller size or fewer frames."
-        else:
-            logger.error("A %s could not be made", NOUNS[kind], exc_info=error)
-            message = f"The {NOUNS[kind]} could not be made ({type(error).__name__}); the log says more. Try again."
+        message = failure_message(kind, error)
         self._notices.append(message)
         return Failed(ident, message)
 
@@ -251,6 +245,16 @@ class Making:
 
     def _spend(self, stage: str, began: float) -> None:
         self._timings[stage] = self._timings.get(stage, 0.0) + time.perf_counter() - began
+
+
+def failure_message(kind: str, error: Exception) -> str:
+    """Why a medium could not be made, for the user; a fault of ours also goes to the log."""
+    if isinstance(error, NextGPTError):
+        return str(error)
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"There was not enough memory for the {NOUNS[kind]}. Choose a smaller size or fewer frames."
+    logger.error("A %s could not be made", NOUNS[kind], exc_info=error)
+    return f"The {NOUNS[kind]} could not be made ({type(error).__name__}); the log says more. Try again."
 
 
 def check_sizes(settings: GenerationSettings, decoders: dict[str, Any], kinds: Sequence[str]) -> None:

@@ -11,10 +11,11 @@ import torch
 
 from ..checkpoints import Manifest, UnknownMedia, find_checkpoint, load_known_world, load_model, save_model
 from ..checkpoints.manifest import NOUNS
+from ..checkpoints.planning import MemoryPlan, resolve_plan
 from ..config import GenerationSettings
 from ..content import MODALITIES, Event, Finished, Reply
 from ..conversation import Conversation
-from ..errors import BusyError, LimitError
+from ..errors import BusyError, CheckpointError, LimitError
 from ..known_world import KnownWorld
 from ..model import NextGPTModel
 from ..prompting import make_template
@@ -29,7 +30,8 @@ _LOCK_TICK = 0.05  # seconds between two looks at ``cancel`` while another reply
 class NextGPTPipeline:
     """All components of one checkpoint, loaded once. One reply at a time: others wait their turn.
 
-    ``model``: the NextGPTModel with its decoders; ``manifest``: the checkpoint's facts.
+    ``model``: the NextGPTModel with its decoders; ``manifest``: the checkpoint's facts; ``renderer``: what runs the
+    decoders, None = in a thread of its own.
     """
 
     def __init__(
@@ -39,13 +41,21 @@ class NextGPTPipeline:
         *,
         known_world: KnownWorld | None = None,
         card: str | None = None,
+        renderer: Renderer | None = None,
     ) -> None:
         self.model, self.manifest, self.known_world, self.card = model, manifest, known_world, card
         lm = model.language_model
         self.context = min(lm.context, manifest.context or lm.context)
-        template = make_template(manifest.template, lm.text, lm.signals)
+        template = make_template(
+            manifest.template,
+            lm.text,
+            lm.signals,
+            several_files=manifest.several_files,
+            media_positions=model.input_projection.positions,
+        )
         message = (manifest.unknown_media or UnknownMedia()).message
-        self._parts = Parts(model, template, Renderer(), self.context, known_world, message)
+        self._parts = Parts(model, template, renderer or Renderer(), self.context, known_world, message)
+        self.memory_plan: MemoryPlan | None = None  # what it was loaded with; None = as the model is
         self._lock = threading.Lock()
         self._holder: int | None = None  # the thread that began the reply under way
 
@@ -59,24 +69,42 @@ class NextGPTPipeline:
         dtype: str | torch.dtype = "auto",
         revision: str | None = None,
         local_files_only: bool = False,
+        *,
+        memory_plan: str = "auto",
     ) -> Self:
         """Opens a folder, a shipped name, or a hub repository.
 
         ``device``: "auto" (CUDA, MPS, CPU), or one by name. ``dtype``: "auto" (float32; on CUDA bfloat16 or float16),
-        "float32", "float16", "bfloat16" or a torch.dtype. Raises CheckpointError.
+        "float32", "float16", "bfloat16" or a torch.dtype. ``memory_plan``: "auto" (on CUDA the best that fits the free
+        memory, elsewhere everything in main memory) or a name in ``checkpoints.planning.PLANS``. Raises
+        CheckpointError, also where no plan fits or this device cannot have the one named.
         """
         folder = find_checkpoint(checkpoint, revision, local_files_only)
-        model, manifest = load_model(folder, device, dtype, local_files_only=local_files_only)
+        placement = resolve_plan(memory_plan, folder, device, dtype)
+        model, manifest = load_model(
+            folder, placement.device, placement.dtype, local_files_only=local_files_only, plan=placement.plan
+        )
+        if placement.kept_positions is not None:
+            prefixes = model.language_model.prefixes
+            prefixes.max_positions = min(prefixes.max_positions, placement.kept_positions)
         card = folder / "README.md"
-        return cls(
+        pipeline = cls(
             model,
             manifest,
             known_world=load_known_world(folder, manifest),
             card=card.read_text(encoding="utf-8") if card.is_file() else None,
         )
+        pipeline.memory_plan = placement.plan
+        return pipeline
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = torch.float16) -> None:
-        """Writes the checkpoint to a new or empty folder, or in place of another one. Raises CheckpointError."""
+        """Writes the checkpoint to a new or empty folder, or in place of another one. Raises CheckpointError, also for
+        a model whose weights are quantized."""
+        if self.memory_plan is not None and self.memory_plan.bits is not None:
+            raise CheckpointError(
+                f"With the memory plan {self.memory_plan.name} the language model's weights are rounded to "
+                f"{self.memory_plan.bits} bits, so they are not saved. Load it with another plan, or copy the folder."
+            )
         save_model(self.model, self.manifest, folder, dtype, known_world=self.known_world, card=self.card)
 
     # --- what it is --------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from ..model import Example, Losses, NextGPTModel
 from ..picturebook.dialogues import Dialogue, MediaSlot
 from ..picturebook.values import words
 from ..prompting import SignalSegment, make_template
-from .contrastive import embed_values
+from .contrastive import embed_values, patches_of_values
 from .loop import Recipe, fit, step_rng
 
 
@@ -41,29 +41,39 @@ class StandIn:
 class Embeddings:
     """ImageBind embeddings of media slots, each rendered and encoded once; kept up to ``size`` of them.
 
+    ``patches``: patch features (P, E) instead of one embedding (E,), for an input projection that reads those.
     ``renderings``: how many different renderings of one value there are; ``jitter`` is the length of the random
     vector added whenever one is used, because the media that a chat makes are not perfect renderings.
     """
 
-    def __init__(self, imagebind: Any, size: int = 150_000, renderings: int = 3, jitter: float = 0.05) -> None:
+    def __init__(
+        self,
+        imagebind: Any,
+        size: int = 150_000,
+        renderings: int = 3,
+        jitter: float = 0.05,
+        patches: bool = False,
+    ) -> None:
         self.imagebind, self.size, self.renderings, self.jitter = imagebind, size, renderings, jitter
+        self.patches = patches
         self.known: OrderedDict[str, Tensor] = OrderedDict()
 
     def key(self, slot: MediaSlot) -> str:
         return f"{slot.kind} {words(slot.value)} {slot.seed % self.renderings}"
 
     def of(self, slots: list[MediaSlot]) -> dict[str, Tensor]:
-        """Key → embedding (E,) of every slot."""
+        """Key → embedding (E,) of every slot, or its patches (P, E)."""
+        encode = patches_of_values if self.patches else embed_values
         missing = {self.key(slot): slot for slot in slots if self.key(slot) not in self.known}
         if missing:
             seeds = [slot.seed % self.renderings for slot in missing.values()]
-            made = embed_values(self.imagebind, [slot.value for slot in missing.values()], seeds)
+            made = encode(self.imagebind, [slot.value for slot in missing.values()], seeds)
             for key, vector in zip(missing, made, strict=True):
                 self.known[key] = vector.half()
+        found = {self.key(slot): self.known[self.key(slot)].float() for slot in slots}
         while len(self.known) > self.size:
             self.known.popitem(last=False)
-        found = {self.key(slot): self.known[self.key(slot)].float() for slot in slots}
-        return {k: v + self.jitter * torch.randn_like(v) / len(v) ** 0.5 for k, v in found.items()}
+        return {k: v + self.jitter * torch.randn_like(v) / v.shape[-1] ** 0.5 for k, v in found.items()}
 
 
 class CaptionStates:
@@ -100,10 +110,12 @@ def turns_of(dialogue: Dialogue, key: Callable[[MediaSlot], str]) -> list[Turn]:
 class Examples:
     """Makes batches of training examples out of dialogues."""
 
-    def __init__(self, model: NextGPTModel, embeddings: Embeddings, states: CaptionStates) -> None:
+    def __init__(
+        self, model: NextGPTModel, embeddings: Embeddings, states: CaptionStates, template: str = "clean"
+    ) -> None:
         self.model, self.embeddings, self.states = model, embeddings, states
         lm = model.language_model
-        self.template = make_template("clean", lm.text, lm.signals)
+        self.template = make_template(template, lm.text, lm.signals, media_positions=model.input_projection.positions)
 
     def batch(
         self, dialogues: list[Dialogue], *, text: bool = True, every: bool = False
@@ -131,7 +143,8 @@ def freeze_for_stage(
 ) -> list[nn.Parameter]:
     """Leave trainable just what the stage trains, adding the adapter that holds it; returns those parameters.
 
-    ``rank``, ``alpha`` and ``targets`` are the LoRA of stage 3 (see ``LanguageModel.add_adapter``).
+    ``rank``, ``alpha`` and ``targets`` are the LoRA of stage 3, if the model has none yet (see
+    ``LanguageModel.add_adapter``).
 
     ``all_rows`` trains every token's row, as the original does without meaning to (its resized embeddings stay
     trainable in every stage); ours are the signal tokens' rows and the media marks'.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
 
+from ..checkpoints import load_model
+from ..content import MEDIA_KINDS
 from ..decoders import DECODERS
 from ..imagebind import load_imagebind
 from ..language_model import LanguageModel
@@ -19,10 +21,16 @@ from .workshop import Workshop
 
 DESCRIBING = ("describe_image", "describe_audio", "describe_video", "describe_without_words")
 MAKING = ("make_image", "make_audio", "make_video")
+ALL_MEDIA, PATCHED_MEDIA = 150_000, 4_000  # encodings kept in memory; patches take a hundred times as much
 
 
 def new_model(w: Workshop, decoding: bool = True) -> NextGPTModel:
-    """The frozen parts joined by projections that know nothing yet. Without ``decoding``, the encoding side alone."""
+    """The frozen parts joined by projections that know nothing yet, or the base checkpoint as it is.
+
+    Without ``decoding``, the encoding side alone.
+    """
+    if w.base is not None:
+        return load_model(w.base, w.device, "float32", None if decoding else ())[0]
     imagebind = load_imagebind(w.need("imagebind", "imagebind"))
     lm = LanguageModel.from_folder(w.need("language_model", "lm"))
     decoders, projections = {}, {}
@@ -45,7 +53,10 @@ def load_stage(w: Workshop, stage: int, decoding: bool = True) -> NextGPTModel:
         folder = w.need(f"stage{stage}", f"stage{stage}")
         adapter = folder / "adapter"
         model.language_model = LanguageModel.from_folder(
-            folder / "language_model", adapter if adapter.exists() else None, device=w.device
+            folder / "language_model",
+            adapter if adapter.exists() else None,
+            signal_tokens=model.language_model.signal_tokens,
+            device=w.device,
         )
         state = torch.load(folder / "projections.pt", map_location=w.device, weights_only=True)
         model.input_projection.load_state_dict(state["input"])
@@ -62,27 +73,44 @@ def save_stage(w: Workshop, stage: int, model: NextGPTModel) -> None:
     torch.save(state, folder / "projections.pt")
 
 
-def stage_dialogue(stage: int) -> Callable[[random.Random], Dialogue]:
-    """What a stage is trained on: descriptions of media, requests for media, all dialogues."""
+def stage_dialogue(stage: int, makes: Collection[str] = MEDIA_KINDS) -> Callable[[random.Random], Dialogue]:
+    """What a stage is trained on: descriptions of media, requests for media, all dialogues.
+
+    ``makes``: the kinds of media that the model makes; dialogues in which it would make others are left out.
+    """
     kinds = {1: DESCRIBING, 2: MAKING}
 
-    def draw_one(rng: random.Random) -> Dialogue:
+    def draw_any(rng: random.Random) -> Dialogue:
         return dialogue(rng, kind=rng.choice(kinds[stage])) if stage in kinds else dialogue(rng)
 
+    def draw_one(rng: random.Random) -> Dialogue:
+        while True:
+            drawn = draw_any(rng)
+            if all(slot.kind in makes for turn in drawn.turns if turn.role == "assistant" for slot in turn.slots):
+                return drawn
+
     return draw_one
+
+
+def training_template(w: Workshop) -> str:
+    """The layout to train in: the base's own, or the one that its layout of use was trained with."""
+    manifest = w.base_manifest()
+    name = "clean" if manifest is None else manifest.template
+    return "v0-as-trained" if name == "v0" else name
 
 
 def train_alignment(stage: int) -> Callable[[Workshop], dict[str, Any]]:
     def runner(w: Workshop) -> dict[str, Any]:
         model = load_stage(w, stage - 1, decoding=stage > 1)
-        examples = alignment.Examples(
-            model, alignment.Embeddings(model.imagebind), alignment.CaptionStates(model.decoders)
-        )
+        patches = model.input_projection.reads_patches
+        embeddings = alignment.Embeddings(model.imagebind, PATCHED_MEDIA if patches else ALL_MEDIA, patches=patches)
+        states = alignment.CaptionStates(model.decoders)
+        examples = alignment.Examples(model, embeddings, states, training_template(w))
         result = alignment.train_stage(
             stage,
             model,
             examples,
-            stage_dialogue(stage),
+            stage_dialogue(stage, model.language_model.signals.groups),
             w.recipe(f"stage{stage}"),
             w.state(f"stage{stage}"),
             rank=w.sizes.lora_rank,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..checkpoints import Manifest, UnknownMedia, save_model
+from ..checkpoints import Manifest, UnknownMedia, load_known_world, save_model
 from ..content import MODALITIES
 from ..imagebind import ImageBind
 from ..known_world import KnownWorld
@@ -37,22 +39,34 @@ LICENCE = "Apache-2.0; trained from nothing on pictures, sounds and words that t
 def ship(w: Workshop) -> Manifest:
     """Write the checkpoint to ``w.out``, replacing what is there, after it stands complete beside it."""
     model = load_stage(w, 3).eval()
-    manifest = Manifest(
-        name="nextgpt-mini" if w.out.name == "nextgpt-mini" else f"nextgpt-{w.out.name}",
-        template="clean",
-        modalities=MODALITIES,
-        defaults=DEFAULTS,
-        summary=SUMMARY,
-        licence=LICENCE,
-        unknown_media=UnknownMedia(),
-    )
+    base = w.base_manifest()
+    if base is None:
+        manifest = Manifest(
+            name="nextgpt-mini" if w.out.name == "nextgpt-mini" else f"nextgpt-{w.out.name}",
+            template="clean",
+            modalities=MODALITIES,
+            defaults=DEFAULTS,
+            summary=SUMMARY,
+            licence=LICENCE,
+            unknown_media=UnknownMedia(),
+        )
+        world, card = known_world(model.imagebind), model_card(w)
+    else:
+        manifest, world, card = trained_manifest(base), load_known_world(w.base, base), base_card(w, base)
     fresh = w.root / f"checkpoint-{uuid.uuid4().hex[:8]}"
-    written = save_model(model, manifest, fresh, known_world=known_world(model.imagebind), card=model_card(w))
+    written = save_model(model, manifest, fresh, known_world=world, card=card)
     w.out.parent.mkdir(parents=True, exist_ok=True)
     if w.out.exists():
         shutil.rmtree(w.out)
     shutil.move(fresh, w.out)
     return written
+
+
+def trained_manifest(base: Manifest) -> Manifest:
+    """The base's manifest for its trained successor: what `new-checkpoint` says of an untrained one is gone."""
+    untrained = bool(base.extra.get("untrained"))
+    extra = {key: value for key, value in base.extra.items() if key != "untrained"}
+    return replace(base, summary="" if untrained else base.summary, extra=extra | {"trained_on": "picturebook"})
 
 
 def known_world(imagebind: ImageBind, count: int = 1500) -> KnownWorld:
@@ -74,13 +88,7 @@ def known_world(imagebind: ImageBind, count: int = 1500) -> KnownWorld:
 
 def model_card(w: Workshop) -> str:
     """README.md of the checkpoint: data, recipe, minutes and gates of every stage that reported."""
-    lines = ["| stage | steps × batch | minutes | gate |", "|---|---|---|---|"]
-    for stage, recipe in w.sizes.recipes.items():
-        result = w.result(stage) or {}
-        gate = ", ".join(f"{name} {row['rate']:.1%}" for name, row in result.get("gate", {}).items()) or "–"
-        minutes = f"{result['minutes']:.0f}" if "minutes" in result else "not recorded"
-        lines.append(f"| {stage} | {recipe.steps} × {recipe.batch} | {minutes} | {gate} |")
-    table = "\n".join(lines)
+    table = _stage_table(w, w.sizes.recipes)
     sizes = json.dumps({k: v for k, v in vars(w.sizes).items() if k != "recipes"})
     return f"""---
 license: apache-2.0
@@ -109,3 +117,34 @@ and facts are outside. Its pictures are 128 × 128, its clips eight frames of 64
 
 **Licence.** {LICENCE}
 """
+
+
+def base_card(w: Workshop, base: Manifest) -> str:
+    """README.md of a checkpoint that the three stages made of another one."""
+    parts = json.dumps(base.extra.get("made_from", {}))
+    return f"""---
+library_name: nextgpt-chat
+tags: [any-to-any]
+---
+# {base.name}
+
+NExT-GPT's architecture around parts that are not this repository's: `{parts}`, joined by {base.projections["input"]}
+input and {base.projections["output"]} output projections and aligned by the paper's three stages.
+
+**Data.** Dialogues, pictures, sounds and clips of the picture-book world (`nextgpt_chat/picturebook`), nothing else.
+
+{_stage_table(w, ("stage1", "stage2", "stage3"))}
+
+**Licence.** Each part keeps its own licence; this checkpoint may be used only as all of them together allow.
+{base.licence}
+"""
+
+
+def _stage_table(w: Workshop, stages: Iterable[str]) -> str:
+    lines = ["| stage | steps × batch | minutes | gate |", "|---|---|---|---|"]
+    for stage in stages:
+        result, recipe = w.result(stage) or {}, w.recipe(stage)
+        gate = ", ".join(f"{name} {row['rate']:.1%}" for name, row in result.get("gate", {}).items()) or "–"
+        minutes = f"{result['minutes']:.0f}" if "minutes" in result else "not recorded"
+        lines.append(f"| {stage} | {recipe.steps} × {recipe.batch} | {minutes} | {gate} |")
+    return "\n".join(lines)

@@ -31,6 +31,8 @@ RUNNERS: dict[str, Callable[[Workshop], dict[str, Any]]] = {
     "stage3": joining.train_alignment(3),
 }
 STAGES = tuple(RUNNERS)
+ALIGNMENT = ("stage1", "stage2", "stage3")
+"""The paper's own: what a base checkpoint is trained by, its parts being there."""
 Check = Callable[[str, Workshop], dict[str, Any]]
 """(stage, workshop) → rows of its gate; raises NextGPTError when the stage's result must not be built upon."""
 
@@ -45,7 +47,8 @@ def run(
 
     Args:
         config: ``{"preset": "mini" | "tiny", "root": folder, "out": folder, "device": …, "gates": bool,
-            "<stage>": {"steps": …}, …}``; sizes of the preset by their names too.
+            "base": checkpoint, "<stage>": {"steps": …}, …}``; sizes of the preset by their names too. ``base``: the
+            three stages start from this checkpoint (``new-checkpoint`` makes one) instead of parts trained here.
         resume: go on from the state on disk; with "all", stages that are finished are skipped.
         check: called with the stage's name after it; see ``Check``.
 
@@ -56,8 +59,14 @@ def run(
     if stage not in (*STAGES, "all"):
         raise NextGPTError(f"Unknown training stage {stage!r}. Choose one of {', '.join((*STAGES, 'all'))}.")
     workshop = make_workshop(dict(config or {}), resume)
+    stages = STAGES if workshop.base is None else ALIGNMENT
+    if stage not in (*stages, "all"):
+        raise NextGPTError(
+            f"The stage {stage} makes a part from nothing, but {workshop.base} has all of its parts. "
+            f"Train it with one of {', '.join((*stages, 'all'))}."
+        )
     numbers: dict[str, Any] = {}
-    for name in STAGES if stage == "all" else (stage,):
+    for name in stages if stage == "all" else (stage,):
         if stage == "all" and resume and _is_done(workshop, name):
             continue
         torch.manual_seed(workshop.recipe(name).seed)

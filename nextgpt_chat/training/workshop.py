@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..checkpoints import Manifest, find_checkpoint
 from ..checkpoints.manifest import MANIFEST_FILE
 from ..errors import NextGPTError
 from .loop import Recipe
@@ -31,12 +32,21 @@ class Workshop:
 
     ``out``: the checkpoint that the run ends in. While that is unfinished (it has parts but no manifest), a resumed run
     takes from it the frozen parts that are not in ``root``; a finished one is never built upon but replaced.
+    ``base``: a checkpoint whose parts the paper's three stages are run on, in place of parts trained here.
     """
 
     def __init__(
-        self, root: Path, sizes: Sizes, resume: bool, device: str = "auto", out: Path | None = None, gates: bool = True
+        self,
+        root: Path,
+        sizes: Sizes,
+        resume: bool,
+        device: str = "auto",
+        out: Path | None = None,
+        gates: bool = True,
+        base: Path | None = None,
     ) -> None:
         self.root, self.sizes, self.resume, self.out, self.gates = root, sizes, resume, out, gates
+        self.base = base
         use_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
         self.device = torch.device("cuda" if use_cuda else "cpu")
 
@@ -53,6 +63,10 @@ class Workshop:
 
     def recipe(self, stage: str) -> Recipe:
         return self.sizes.recipe(stage)
+
+    def base_manifest(self) -> Manifest | None:
+        """What the base says about itself; None without one."""
+        return None if self.base is None else Manifest.load(self.base)
 
     def find(self, name: str) -> Path | None:
         """The folder of a finished part, or None."""
@@ -78,11 +92,15 @@ class Workshop:
 
 
 def make_workshop(config: dict[str, Any], resume: bool = True) -> Workshop:
-    """Raises NextGPTError for names that no preset has."""
+    """Raises NextGPTError for names that no preset has, and for a base that is no checkpoint."""
     config = dict(config)
-    name = config.pop("preset", "mini")
+    name, base = config.pop("preset", "mini"), config.pop("base", None)
     sizes = preset(name)
-    root = Path(config.pop("root", f"runs/{name}"))
-    out = Path(config.pop("out", "checkpoints/nextgpt-mini" if name == "mini" else root / "checkpoint"))
-    device, gates = config.pop("device", "auto"), config.pop("gates", name == "mini")
-    return Workshop(root, sizes.changed(config), resume, device, out, gates)
+    base = None if base is None else find_checkpoint(base)
+    is_mini = name == "mini" and base is None
+    root = Path(config.pop("root", f"runs/{base.name if base else name}"))
+    out = Path(config.pop("out", "checkpoints/nextgpt-mini" if is_mini else root / "checkpoint"))
+    device, gates = config.pop("device", "auto"), config.pop("gates", is_mini)
+    if base is not None and out.resolve() == base.resolve():
+        raise NextGPTError(f"The result would replace the base {base}. Choose another folder for 'out'.")
+    return Workshop(root, sizes.changed(config), resume, device, out, gates, base)
