@@ -22,7 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Imported here, in the thread that loads: the page is up before the heavy libraries are.
         from nextgpt_chat import NextGPTPipeline
 
-        return NextGPTPipeline.from_pretrained(options.checkpoint, device=options.device)
+        return NextGPTPipeline.from_pretrained(
+            options.checkpoint, device=options.device, memory_plan=options.memory_plan
+        )
 
     try:
         locate(options.checkpoint)  # a wrong name is said now, in the terminal, and not later on the page

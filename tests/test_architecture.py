@@ -229,7 +229,7 @@ def requirements(name: str) -> dict[str, Requirement]:
 
 
 def test_every_import_is_a_requirement():
-    known = requirements("requirements.txt").keys()
+    known = requirements("requirements.txt").keys() | requirements("requirements-quantization.txt").keys()
     used = {item.target.split(".")[0] for path in source_files() for item in imports_of(path, ROOT)}
     foreign = used - sys.stdlib_module_names - {PACKAGE}
     assert not {name for name in foreign if canonicalize_name(DISTRIBUTION_OF.get(name, name)) not in known}
@@ -237,7 +237,7 @@ def test_every_import_is_a_requirement():
 
 def test_every_requirement_has_a_tested_version_in_its_range():
     tested = requirements("constraints.txt")
-    for file in ("requirements.txt", "requirements-dev.txt"):
+    for file in ("requirements.txt", "requirements-dev.txt", "requirements-quantization.txt"):
         for name, wanted in requirements(file).items():
             assert name in tested, f"{name} of {file} has no version in constraints.txt"
             (pin,) = tested[name].specifier

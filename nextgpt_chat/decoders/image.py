@@ -14,6 +14,9 @@ from .base import CrossAttentionDecoder, one_or_list
 from .pixels import rounded, to_pil
 from .sampling import Generators, OnStep, Seed, ShouldStop
 
+_MOSAIC = 12
+"""Squares along a preview's longer side, where a safety checker has not seen the picture yet."""
+
 
 @dataclass(frozen=True, eq=False)
 class FlaggedImage(Image):
@@ -94,4 +97,10 @@ class ImageDecoder(CrossAttentionDecoder):
         return list(checker(clip_input=inputs.pixel_values.to(checker.device, checker.dtype), images=throw_away)[1])
 
     def _preview(self, latents: torch.Tensor) -> PIL.Image.Image:
-        return to_pil(self._rough_pixels(latents))
+        """With a safety checker only a mosaic: what it may refuse must not be seen on the way there."""
+        picture = to_pil(self._rough_pixels(latents))
+        if self.safety_checker is None:
+            return picture
+        scale = _MOSAIC / max(picture.size)
+        squares = [max(1, round(side * scale)) for side in picture.size]
+        return picture.resize(squares, PIL.Image.Resampling.BOX).resize(picture.size, PIL.Image.Resampling.NEAREST)

@@ -1,7 +1,10 @@
 """Many talks, one model: sessions, their media files, and the thread that owns the pipeline. Knows no web page."""
 
 from .chat_service import ChatService, ServiceLimits
+from .cleaning import Cleaner
+from .data_folder import DataFolder, default_data_folder
 from .media_files import MediaFiles
+from .open_talk import OpenTalk
 from .runner import Job, Runner, Status, Waiting
 from .sessions import Session, SessionStore
 from .talk_library import Cleaned
@@ -11,8 +14,11 @@ from .talk_store import SharedTalk, TalkInfo, TalkStore
 __all__ = [
     "ChatService",
     "Cleaned",
+    "Cleaner",
+    "DataFolder",
     "Job",
     "MediaFiles",
+    "OpenTalk",
     "ReplyWriter",
     "Runner",
     "ServiceLimits",
@@ -23,4 +29,5 @@ __all__ = [
     "TalkInfo",
     "TalkStore",
     "Waiting",
+    "default_data_folder",
 ]

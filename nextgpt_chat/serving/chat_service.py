@@ -1,10 +1,13 @@
-"""What a user may do with a talk: send, retry, undo, clear, stop, change settings. One running turn per session."""
+"""What a user may do with talks: send, retry, undo, stop, open, delete, change settings. One running turn per user."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
+import threading
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +17,18 @@ from ..config import GenerationSettings
 from ..content import MODALITIES, TextPart, Turn
 from ..errors import BusyError, LimitError, NextGPTError
 from ..media import Limits
+from .open_talk import OpenTalk
 from .runner import Job, Runner
 from .sessions import Session, SessionStore
+from .talk_keeping import TalkKeeper
+from .talk_library import Cleaned
+from .talk_store import TalkStore
+
+logger = logging.getLogger(__name__)
 
 _MEDIA = Limits(clip_side=256, clip_bytes=96_000_000)
 """Clips are kept smaller than by default: many talks share one server's memory."""
+_STOP_SECONDS = 30.0  # a denoising step is far shorter
 
 
 @dataclass(frozen=True)
@@ -33,56 +43,83 @@ class ServiceLimits:
 
 
 class ChatService:
-    """All talks of one server. ``root``: folder for the files shown to browsers."""
+    """All talks of one server. ``root``: folder for the files of talks that are not kept; ``store``: for the others.
 
-    def __init__(self, runner: Runner, root: Path, limits: ServiceLimits | None = None) -> None:
+    A talk is kept where its session has an owner and there is a store; it appears there with its first message.
+    """
+
+    def __init__(
+        self, runner: Runner, root: Path, limits: ServiceLimits | None = None, store: TalkStore | None = None
+    ) -> None:
         self.runner = runner
         self.limits = limits or ServiceLimits()
+        self.store = store
         self.sessions = SessionStore(root, self.limits.media, self.limits.sessions)
+        self._keeper = TalkKeeper(store)
+        self._talks: weakref.WeakValueDictionary[str, OpenTalk] = weakref.WeakValueDictionary()
+        self._running: dict[str, OpenTalk] = {}  # by owner
+        self._lock = threading.Lock()
 
-    def session(self, session_id: str | None) -> Session:
-        """The session of this id, or a new one where there is none (any more)."""
-        return self.sessions.get(session_id) or self.sessions.create()
+    def session(self, session_id: str | None, owner: str | None = None) -> Session:
+        """The owner's session of this id, or a new one where there is none (any more)."""
+        owner = owner if self.store is not None else None
+        session = self.sessions.get(session_id)
+        return session if session is not None and session.owner == owner else self.sessions.create(owner)
+
+    # The talk that a session has open
 
     def send(self, session: Session, text: str, files: Sequence[str | os.PathLike] = ()) -> Job:
         """Adds the user's turn and queues the reply.
 
         Raises NextGPTError (MediaError, LimitError, BusyError) with the talk unchanged. If the reply fails, or is
-        stopped before it began, the user's turn is taken out again: see :meth:`Job.events` for the error.
+        stopped before it began, the user's turn is taken out again: see :meth:`Job.watch` for the error.
         """
-        with self._reserved(session):
-            self._check(session, text, files)
+        talk = session.talk
+        with self._turn(talk):
+            self._check(talk, text, files)
             self.runner.check_room()
-            before = session.conversation.turns
-            session.conversation.add_user(text, list(files))
-            return self._submit(session, session.settings.seed, before)
+            before = talk.conversation.turns
+            talk.conversation.add_user(text, list(files))
+            return self._submit(session, talk, session.settings.seed, before, len(before))
 
     def retry(self, session: Session) -> Job:
         """Makes the last reply again, with another seed. Raises NextGPTError where there is nothing to make again."""
-        with self._reserved(session):
+        talk = session.talk
+        with self._turn(talk):
             self.runner.check_room()
-            before = session.conversation.turns
-            turn = session.conversation.undo()
+            before = talk.conversation.turns
+            turn = talk.conversation.undo()
             if turn is None:
                 raise NextGPTError("There is no reply to make again. Send a message first.")
-            session.conversation.append(turn)
-            return self._submit(session, secrets.randbelow(2**31), before)
+            talk.conversation.append(turn)
+            return self._submit(session, talk, secrets.randbelow(2**31), before, len(talk.conversation))
 
     def undo(self, session: Session) -> Turn | None:
         """Takes back the last message and its reply; returns the user's turn. Raises BusyError while one is made."""
-        with self._reserved(session):
-            return session.conversation.undo()
+        talk = session.talk
+        with self._reserved(talk):
+            before = talk.conversation.turns
+            turn = talk.conversation.undo()
+            try:
+                self._keeper.cut(talk, len(talk.conversation))
+            except NextGPTError:
+                _restore(talk, before)
+                raise
+            return turn
 
     def clear(self, session: Session) -> None:
-        """Empties the talk and deletes its files. A running turn is stopped and waited for (one denoising step)."""
-        job = session.job
-        if job is not None:
-            job.cancel()
-            job.ended.wait(timeout=30)
-        with self._reserved(session):
-            session.conversation.clear()
-            session.shown.clear()
-            session.files.remove()
+        """Deletes the open talk with its files; the session goes on with an empty one. A running turn is stopped and
+        waited for (one denoising step)."""
+        talk = session.talk
+        if talk.kept and talk.owner is not None:
+            self.delete(talk.owner, talk.id or "")
+            session.show(self.sessions.new_talk(session.owner))
+            return
+        self._stop_and_wait(talk)
+        with self._reserved(talk):
+            talk.conversation.clear()
+            talk.shown.clear()
+            talk.files.remove()
 
     def stop(self, session: Session) -> bool:
         """Asks the running turn to stop; returns whether there was one."""
@@ -90,6 +127,54 @@ class ChatService:
         if job is not None:
             job.cancel()
         return job is not None
+
+    # All talks of an owner
+
+    def new(self, session: Session) -> None:
+        """The session goes on with an empty talk; the one it had stays in the store."""
+        session.show(self.sessions.new_talk(session.owner))
+
+    def open(self, session: Session, talk_id: str) -> None:
+        """The session goes on with a talk of its owner's. Raises NextGPTError where there is none of this id."""
+        with self._lock:
+            talk = self._talks.get(talk_id)
+        if talk is None or not talk.shows(session.owner, talk_id):
+            talk = self.sessions.new_talk(session.owner)
+            self._keeper.load(talk, talk_id)
+            with self._lock:  # sessions that show the same talk share it
+                known = self._talks.get(talk_id)
+                if known is not None and known.shows(session.owner, talk_id):
+                    talk = known
+                self._talks[talk_id] = talk
+        session.show(talk)
+
+    def delete(self, owner: str, talk_id: str) -> None:
+        """Removes a talk and the media that no other one has. A running turn is stopped and waited for.
+
+        Raises NextGPTError where the owner has none of this id.
+        """
+        if self.store is None:
+            raise NextGPTError("No talks are kept here.")
+        self.store.info(owner, talk_id)
+        with self._lock:
+            talk = self._talks.get(talk_id)
+        if talk is not None:
+            self._stop_and_wait(talk)
+        self.store.delete(owner, talk_id)
+        if talk is not None:
+            talk.close()
+
+    def clean(self) -> Cleaned:
+        """Keeps the stored media to their age and quota."""
+        if self.store is None:
+            return Cleaned()
+        cleaned = self.store.clean()
+        if cleaned.old or cleaned.over_quota:
+            for talk in list(self._talks.values()):
+                self._reload(talk)
+        return cleaned
+
+    # Settings
 
     def set(self, session: Session, path: str, value: Any) -> None:
         """Changes one setting by its path (``image.steps``); None means the checkpoint's own default.
@@ -112,26 +197,55 @@ class ChatService:
             session.modalities = None
 
     def close(self) -> None:
-        """Stops all work and deletes all sessions' files."""
+        """Stops all work, closes the store and deletes the files of talks that are not kept."""
         self.sessions.close_all()
         self.runner.close()
+        if self.store is not None:
+            self.store.close()
+
+    # Within
 
     @contextlib.contextmanager
-    def _reserved(self, session: Session) -> Iterator[None]:
+    def _reserved(self, talk: OpenTalk) -> Iterator[None]:
         """Keeps every other action out while files are decoded or turns are moved."""
-        with session.lock:
-            if session.busy:
+        with talk.lock:
+            if talk.busy:
                 raise BusyError("A reply is still being made in this talk. Wait for it, or press Stop.")
-            session.reserved = True
+            if talk.closed:
+                raise NextGPTError("This talk was deleted. Choose another one from the list, or start a new one.")
+            talk.reserved = True
         try:
             yield
         finally:
-            with session.lock:
-                session.reserved = False
-                if session.closed and session.job is None:
-                    session.files.remove()
+            with talk.lock:
+                talk.reserved = False
+                if talk.closed and talk.job is None:
+                    talk.files.remove()
 
-    def _check(self, session: Session, text: str, files: Sequence[Any]) -> None:
+    @contextlib.contextmanager
+    def _turn(self, talk: OpenTalk) -> Iterator[None]:
+        """Reserves the talk, and the one running turn that its owner may have; a queued job goes on having it."""
+        with self._reserved(talk):
+            if talk.owner is not None:
+                with self._lock:
+                    if talk.owner in self._running:
+                        raise BusyError(
+                            "A reply is still being made in another one of your talks. Wait for it, or open that talk "
+                            "and press Stop."
+                        )
+                    self._running[talk.owner] = talk
+            try:
+                yield
+            finally:
+                if talk.job is None:
+                    self._rest(talk)
+
+    def _rest(self, talk: OpenTalk) -> None:
+        with self._lock:
+            if talk.owner is not None and self._running.get(talk.owner) is talk:
+                del self._running[talk.owner]
+
+    def _check(self, talk: OpenTalk, text: str, files: Sequence[Any]) -> None:
         if len(text) > self.limits.characters:
             raise LimitError(
                 f"The message has {len(text)} characters; at most {self.limits.characters} are taken. Shorten it."
@@ -141,37 +255,69 @@ class ChatService:
                 f"{len(files)} files are attached; a message may have at most {self.limits.files_per_turn}. "
                 "Send the others with the next message."
             )
-        if len(session.conversation) >= self.limits.turns:
-            raise LimitError(f"This talk has {len(session.conversation)} turns, the most it may have. Clear it.")
+        if len(talk.conversation) >= self.limits.turns:
+            raise LimitError(f"This talk has {len(talk.conversation)} turns, the most it may have. Start a new talk.")
 
-    def _submit(self, session: Session, seed: int | None, before: tuple[Turn, ...]) -> Job:
-        """Queues the reply; the talk is put back to ``before`` where none comes of it."""
+    def _submit(self, session: Session, talk: OpenTalk, seed: int | None, before: tuple[Turn, ...], keep: int) -> Job:
+        """Queues the reply; the talk is put back to ``before``, of which ``keep`` turns stay in any case, where none
+        comes of it."""
 
         def ended(job: Job) -> None:
-            with session.lock:
-                turns = session.conversation.turns
+            with talk.lock:
+                turns = talk.conversation.turns
                 job.undone = not turns or turns[-1].role == "user"
                 if job.undone:
-                    _restore(session, before)
-                session.job = None
-                if session.closed:
-                    session.files.remove()
+                    _restore(talk, before)
+                    self._keeper.take_back(talk, keep, before)
+                else:
+                    self._keeper.end(talk)
+                talk.job = None
+                self._rest(talk)
+                if talk.closed:
+                    talk.files.remove()
 
-        with session.lock:  # ``ended`` waits for it, however quick the runner is
+        with talk.lock:  # ``ended`` waits for it, however quick the runner is
             try:
-                session.job = self.runner.submit(
-                    session.conversation, session.settings, seed, session.modalities, ended
+                self._keeper.begin(talk, keep, before)
+            except NextGPTError:
+                _restore(talk, before)
+                raise
+            if talk.id is not None:
+                self._talks[talk.id] = talk
+            try:
+                talk.job = self.runner.submit(
+                    talk.conversation,
+                    session.settings,
+                    seed,
+                    session.modalities,
+                    ended,
+                    lambda event: self._keeper.take(talk, event),
                 )
             except NextGPTError:
-                _restore(session, before)
+                _restore(talk, before)
+                self._keeper.take_back(talk, keep, before)
                 raise
-            return session.job
+            return talk.job
+
+    def _stop_and_wait(self, talk: OpenTalk) -> None:
+        job = talk.job
+        if job is not None:
+            job.cancel()
+            job.ended.wait(timeout=_STOP_SECONDS)
+
+    def _reload(self, talk: OpenTalk) -> None:
+        """Media that were cleaned away stand as words, as they do in the store."""
+        with contextlib.suppress(BusyError), self._reserved(talk):
+            try:
+                self._keeper.load(talk, talk.id or "")
+            except NextGPTError as error:
+                logger.warning("A talk could not be read again: %s", error)
 
 
-def _restore(session: Session, turns: tuple[Turn, ...]) -> None:
-    session.conversation.clear()
+def _restore(talk: OpenTalk, turns: tuple[Turn, ...]) -> None:
+    talk.conversation.clear()
     for turn in turns:
-        session.conversation.append(turn)
+        talk.conversation.append(turn)
 
 
 def words_of(turn: Turn) -> str:

@@ -7,16 +7,16 @@ begins only when the stopped one has really ended.
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from ..config import GenerationSettings
-from ..content import Event, Finished, Notice
+from ..content import Event, Finished, MediaProgress, Notice
 from ..conversation import Conversation
 from ..errors import BusyError, NextGPTError
 
@@ -59,7 +59,7 @@ class Waiting:
 
 
 class Job:
-    """One turn to make. :meth:`events` is read by one thread; :meth:`cancel` may be called from any."""
+    """One turn to make. :meth:`watch` is read by any number of threads; :meth:`cancel` may be called from any."""
 
     def __init__(
         self,
@@ -69,6 +69,7 @@ class Job:
         seed: int | None,
         modalities: Any,
         on_end: Callable[[Job], None],
+        on_event: Callable[[Event], Event | None],
     ) -> None:
         self.conversation = conversation
         self.settings = settings
@@ -84,35 +85,54 @@ class Job:
         self.error: BaseException | None = None
         self._runner = runner
         self._on_end = on_end
-        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._on_event = on_event
+        self._events: list[Event | None] = []
+        self._over = False
+        self._news = threading.Condition()
 
     def cancel(self) -> None:
         """Stops the turn: at once where it waits, else after the token or denoising step under way."""
         self.cancelled.set()
         self._runner.forget(self)
 
-    def events(self, tick: float = 0.2) -> Iterator[Event | Waiting | None]:
-        """Waiting while it waits, then the pipeline's events; None after ``tick`` seconds without one.
+    def watch(self, tick: float = 0.2) -> Iterator[Event | Waiting | None]:
+        """Waiting while it waits, then the pipeline's events from the first on; None after ``tick`` seconds without.
 
-        Ends when the work has ended. Raises what the pipeline raised. Closing this generator cancels the turn.
+        Ends when the work has ended. Raises what the pipeline raised. The turn goes on when nobody watches it.
         """
-        try:
-            while True:
-                try:
-                    event = self._events.get(timeout=tick)
-                except queue.Empty:
-                    yield None if self.started else self._runner.waiting(self)
-                    continue
-                if event is None:
+        seen = 0
+        while True:
+            with self._news:
+                self._news.wait_for(partial(self._more_than, seen), timeout=tick)
+                fresh, over = self._events[seen:], self._over
+            seen += len(fresh)
+            yield from (event for event in fresh if event is not None)
+            if not fresh:
+                if over:
                     break
-                yield event
-        finally:
-            self.cancel()
+                yield None if self.started else self._runner.waiting(self)
         if self.error is not None:
             raise self.error
 
+    def events(self, tick: float = 0.2) -> Iterator[Event | Waiting | None]:
+        """As :meth:`watch`; closing this generator cancels the turn."""
+        try:
+            yield from self.watch(tick)
+        finally:
+            self.cancel()
+
+    def _more_than(self, seen: int) -> bool:
+        return len(self._events) > seen or self._over
+
     def put(self, event: Event) -> None:
-        self._events.put(event)
+        """Called by the runner: ``on_event`` first hears of it, then those who watch."""
+        more = self._on_event(event)
+        with self._news:
+            last = self._events[-1] if self._events else None
+            if isinstance(event, MediaProgress) and isinstance(last, MediaProgress) and last.id == event.id:
+                self._events[-1] = None  # nobody needs an old step, and its preview takes room
+            self._events += [event] if more is None else [event, more]
+            self._news.notify_all()
 
     def end(self, error: BaseException | None = None) -> None:
         """Called once, by the runner, when no more work is done for this turn."""
@@ -121,7 +141,9 @@ class Job:
             self._on_end(self)
         finally:
             self.ended.set()
-            self._events.put(None)
+            with self._news:
+                self._over = True
+                self._news.notify_all()
 
 
 class Runner:
@@ -163,10 +185,12 @@ class Runner:
         seed: int | None = None,
         modalities: Any = None,
         on_end: Callable[[Job], None] = lambda job: None,
+        on_event: Callable[[Event], Event | None] = lambda event: None,
     ) -> Job:
         """Queues a turn. Raises BusyError when too many wait. ``on_end`` runs in the runner's or the caller's thread,
-        before the reader of the events hears of the end."""
-        job = Job(self, conversation, settings, seed, modalities, on_end)
+        before those who watch hear of the end; ``on_event`` in the runner's, before they see the event, and may return
+        one to follow it."""
+        job = Job(self, conversation, settings, seed, modalities, on_end, on_event)
         with self._change:
             self.check_room()
             self._jobs.append(job)

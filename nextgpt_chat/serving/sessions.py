@@ -1,4 +1,4 @@
-"""Sessions: one user's talk on the server, found by a random id."""
+"""Sessions: what one page (a tab of a browser) has open and how it is set, found by a random id."""
 
 from __future__ import annotations
 
@@ -12,45 +12,63 @@ from ..config import GenerationSettings
 from ..conversation import Conversation
 from ..media import Limits
 from .media_files import MediaFiles
+from .open_talk import OpenTalk
 
 if TYPE_CHECKING:
     from .runner import Job
 
 
 class Session:
-    """One talk: the conversation, the user's settings, the files shown, and the turn that is being made (``job``).
+    """An open talk and the user's settings. ``owner``: whose talks it may open; None where none are kept.
 
-    ``shown`` is a place where a page keeps what it has rendered, turn by turn; this module does not look into it.
+    ``search``: words that the list of talks is to have, as the page was asked.
     """
 
-    def __init__(self, root: Path, limits: Limits) -> None:
+    def __init__(self, talk: OpenTalk) -> None:
         self.id = secrets.token_urlsafe(24)
-        self.conversation = Conversation(limits=limits)
+        self.owner = talk.owner
+        self.talk = talk
         self.settings = GenerationSettings()
         self.modalities: frozenset[str] | None = None  # None: the model decides
-        self.files = MediaFiles(root)
-        self.job: Job | None = None
-        self.reserved = False
+        self.search = ""
         self.closed = False
-        self.shown: list = []
         self.lock = threading.RLock()
 
     @property
+    def conversation(self) -> Conversation:
+        return self.talk.conversation
+
+    @property
+    def files(self) -> MediaFiles:
+        return self.talk.files
+
+    @property
+    def job(self) -> Job | None:
+        return self.talk.job
+
+    @property
     def busy(self) -> bool:
-        return self.reserved or self.job is not None
+        return self.talk.busy
+
+    def show(self, talk: OpenTalk) -> None:
+        """Opens another talk. One that is not kept could not be opened again: it ends here."""
+        with self.lock:
+            left, self.talk = self.talk, talk
+        if left is not talk and left.owner is None:
+            left.close()
 
     def close(self) -> None:
-        """Stops the running turn and deletes the session's files as soon as nothing writes them any more."""
-        with self.lock:
-            self.closed = True
-            if self.job is not None:
-                self.job.cancel()
-            elif not self.reserved:
-                self.files.remove()
+        """Ends it. A talk that is kept stays, and a reply that is being made in it is made to its end."""
+        self.closed = True
+        if self.owner is None:
+            self.talk.close()
 
 
 class SessionStore:
-    """Sessions by id, at most ``capacity``: the one unused for longest is closed first (running ones stay)."""
+    """Sessions by id, at most ``capacity``: the one unused for longest is closed first (running ones stay).
+
+    ``root``: folder for the files of talks that are not kept.
+    """
 
     def __init__(self, root: Path, limits: Limits, capacity: int = 1000) -> None:
         self.root = root
@@ -62,8 +80,12 @@ class SessionStore:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def create(self) -> Session:
-        session = Session(self.root, self.limits)
+    def new_talk(self, owner: str | None = None) -> OpenTalk:
+        """An empty talk that no session shows yet."""
+        return OpenTalk(self.root, self.limits, owner)
+
+    def create(self, owner: str | None = None) -> Session:
+        session = Session(self.new_talk(owner))
         with self._lock:
             self._sessions[session.id] = session
             excess = len(self._sessions) - self.capacity

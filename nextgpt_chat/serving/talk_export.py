@@ -25,13 +25,13 @@ from ..media.writing import replacing
 from .talk_records import clean_title, storable
 
 TITLE = "title.json"
-_FILE_BYTES = 500_000_000
+FILE_BYTES = 500_000_000
 _DOCUMENT_BYTES = 4_000_000
 _TITLE_BYTES = 10_000
 _ENTRIES = 500
 _TURNS = 400
 _NOUNS = {"image": "picture", "audio": "sound", "video": "clip"}
-_MIME = {".png": "image/png", ".wav": "audio/wav", ".mp4": "video/mp4"}
+MIME = {".png": "image/png", ".wav": "audio/wav", ".mp4": "video/mp4"}
 
 
 def write_zip(conversation: Conversation, title: str, path: Path) -> Path:
@@ -68,10 +68,10 @@ def _check(path: Path) -> str:
             entries = file.infolist()
             total = max(sum(entry.file_size for entry in entries), os.path.getsize(path))
             words = max((entry.file_size for entry in entries if entry.filename == DOCUMENT), default=0)
-            if total > _FILE_BYTES or words > _DOCUMENT_BYTES or len(entries) > _ENTRIES:
+            if total > FILE_BYTES or words > _DOCUMENT_BYTES or len(entries) > _ENTRIES:
                 raise LimitError(
                     f"{path.name} holds {len(entries)} files of {total / 1e6:.0f} MB together, {words / 1e6:.1f} MB of "
-                    f"it words; at most {_ENTRIES} files, {_FILE_BYTES / 1e6:.0f} MB and {_DOCUMENT_BYTES / 1e6:.0f} "
+                    f"it words; at most {_ENTRIES} files, {FILE_BYTES / 1e6:.0f} MB and {_DOCUMENT_BYTES / 1e6:.0f} "
                     "MB are taken. Export a shorter talk."
                 )
             if TITLE not in file.namelist() or file.getinfo(TITLE).file_size > _TITLE_BYTES:
@@ -91,18 +91,34 @@ def _own_ids(turn: Turn) -> Turn:
     return dataclasses.replace(turn, parts=tuple(parts))
 
 
-def page(conversation: Conversation, title: str, path_of: Callable[[str], Path]) -> str:
-    """One HTML page: style sheet and media within, no scripts. ``path_of`` gives a medium's file by its sha256.
+Source = Callable[[str], str]
+"""The address of a medium by its sha256, for ``src``. Raises NextGPTError or OSError where it is not there."""
+
+
+def within(path_of: Callable[[str], Path]) -> Source:
+    """Media as part of the page itself; ``path_of`` gives a medium's file by its sha256."""
+
+    def source(sha256: str) -> str:
+        path = path_of(sha256)
+        return f"data:{MIME[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+    return source
+
+
+def page(conversation: Conversation, title: str, source: Source, media_from: str = "data:") -> str:
+    """One HTML page with its style sheet within, no scripts. With ``source`` of :func:`within` it needs nothing else.
+
+    ``media_from``: where the page lets its media come from (a source of a content security policy).
 
     Generated media and the assistant's turns are labelled; media carry their caption as their description.
     """
     heading = _text(title) or "A talk"
-    turns = "\n".join(_turn(turn, path_of) for turn in conversation.turns)
+    turns = "\n".join(_turn(turn, source) for turn in conversation.turns)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY.format(media=media_from)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer">
 <title>{heading}</title>
@@ -120,15 +136,15 @@ may be wrong.</footer>
 """
 
 
-def _turn(turn: Turn, path_of: Callable[[str], Path]) -> str:
+def _turn(turn: Turn, source: Source) -> str:
     assistant = turn.role == "assistant"
     name = 'Assistant <span class="label">AI-generated</span>' if assistant else "User"
-    parts = "\n".join(_part(part, path_of) for part in turn.parts)
+    parts = "\n".join(_part(part, source) for part in turn.parts)
     stopped = '\n<p class="note">This reply was stopped before its end.</p>' if turn.cancelled else ""
     return f'<article class="{turn.role}">\n<h2>{name}</h2>\n{parts}{stopped}\n</article>'
 
 
-def _part(part: Part, path_of: Callable[[str], Path]) -> str:
+def _part(part: Part, source: Source) -> str:
     if isinstance(part, TextPart):
         return f'<p class="words" dir="auto">{_text(part.text)}</p>'
     noun = _NOUNS[part.kind]
@@ -137,20 +153,18 @@ def _part(part: Part, path_of: Callable[[str], Path]) -> str:
     facts = ", ".join(f"{_text(str(key))}: {_text(_value(value))}" for key, value in part.details.items())
     details = f"\n<details><summary>Details</summary>{facts}</details>" if facts else ""
     caption = f'<figcaption>{label}<span dir="auto">{about}</span>{details}</figcaption>'
-    return f"<figure>\n{_player(part, about, path_of)}\n{caption}\n</figure>"
+    return f"<figure>\n{_player(part, about, source)}\n{caption}\n</figure>"
 
 
-def _player(part: MediaPart, about: str, path_of: Callable[[str], Path]) -> str:
+def _player(part: MediaPart, about: str, source: Source) -> str:
     try:
-        path = path_of(part.media.sha256)
-        data = base64.b64encode(path.read_bytes()).decode()
+        address = escape(source(part.media.sha256), quote=True)
     except (NextGPTError, OSError):  # deleted meanwhile
         return f'<p class="note">This {_NOUNS[part.kind]} is no longer kept.</p>'
-    source = f"data:{_MIME[path.suffix]};base64,{data}"
     if part.kind == "image":
-        return f'<img src="{source}" alt="{about}">'
+        return f'<img src="{address}" alt="{about}">'
     tag = part.kind
-    return f'<{tag} controls preload="metadata" aria-label="{about}" src="{source}"></{tag}>'
+    return f'<{tag} controls preload="metadata" aria-label="{about}" src="{address}"></{tag}>'
 
 
 def _value(value: object) -> str:
@@ -164,7 +178,8 @@ def _text(text: str) -> str:
 
 
 _POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
+    "default-src 'none'; style-src 'unsafe-inline'; img-src {media}; media-src {media}; base-uri 'none'; "
+    "form-action 'none'"
 )
 _STYLE = """
 :root { color-scheme: light dark; --page: #fff; --words: #1c1c22; --user: #e9effc; --soft: #565660; --line: #c9c9d2 }

@@ -35,6 +35,10 @@ class Cleaned:
     max_age_days: float | None = None
     quota_bytes: int = 0
 
+    @property
+    def something(self) -> bool:
+        return bool(self.old or self.over_quota or self.empty_talks or self.left_over)
+
     def __str__(self) -> str:
         said = []
         if self.old:

@@ -38,14 +38,19 @@ _SEARCH_WORDS = 10
 
 @dataclass(frozen=True)
 class TalkInfo:
-    """A line of the list of talks. ``title`` is empty before the first message; times in seconds since 1970."""
+    """A line of the list of talks. ``title`` is empty before the first message; times in seconds since 1970;
+    ``token``: what its link ends in, where it is shared."""
 
     id: str
     title: str
     created: float
     updated: float
     turns: int
-    shared: bool = False
+    token: str | None = None
+
+    @property
+    def shared(self) -> bool:
+        return self.token is not None
 
 
 @dataclass(frozen=True)
@@ -265,7 +270,8 @@ class TalkStore:
     def export_html(self, owner: str, talk_id: str) -> str:
         """The talk as one page that needs nothing else (see :func:`talk_export.page`)."""
         title = self.info(owner, talk_id).title
-        return talk_export.page(self.load(owner, talk_id), title, lambda media_id: self.media_path(owner, media_id))
+        source = talk_export.within(lambda media_id: self.media_path(owner, media_id))
+        return talk_export.page(self.load(owner, talk_id), title, source)
 
     def share(self, owner: str, talk_id: str) -> str:
         """The unguessable token of the talk's link, made at first. Raises NextGPTError where sharing is off."""
@@ -386,5 +392,4 @@ def _media(turns: Iterable[Turn]) -> list[MediaPart]:
 
 
 def _info(row: sqlite3.Row) -> TalkInfo:
-    shared = row["token"] is not None
-    return TalkInfo(row["id"], row["title"], row["created"], row["updated"], row["turns"], shared)
+    return TalkInfo(row["id"], row["title"], row["created"], row["updated"], row["turns"], row["token"])

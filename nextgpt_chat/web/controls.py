@@ -87,10 +87,10 @@ class Controls:
         return [*self.sliders.values(), self.random, self.seed, self.conditioning, self.reply_with]
 
 
-def build_controls() -> Controls:
-    """Adds the side bar to the Blocks under construction."""
+def build_controls(keeping: str = "") -> Controls:
+    """Adds the side bar to the Blocks under construction. ``keeping``: Markdown about what is kept, for its end."""
     controls = Controls()
-    with gr.Sidebar(position="right", open=False, elem_id="settings", width=320):
+    with gr.Sidebar(position="right", open=False, elem_id="settings", width=300):
         gr.Markdown(f"### {texts.SETTINGS}")
         controls.reply_with = gr.Radio(list(REPLY_WITH), value="Auto", label="Reply with", elem_id="reply-with")
         with gr.Group():
@@ -116,6 +116,8 @@ def build_controls() -> Controls:
                 elem_id="conditioning",
             )
         controls.reset = gr.Button(texts.DEFAULTS, size="sm", elem_id="reset-settings")
+        if keeping:
+            gr.Markdown(keeping, elem_id="keeping")
     return controls
 
 

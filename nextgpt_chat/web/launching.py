@@ -1,24 +1,35 @@
-"""From options to a running server, and its end: folders, limits, look."""
+"""From options to a running server, and its end: folders, limits, routes, look."""
 
 from __future__ import annotations
 
-import atexit
+import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
-from ..serving import ChatService, Runner, ServiceLimits
+from ..serving import (
+    ChatService,
+    Cleaner,
+    DataFolder,
+    Runner,
+    ServiceLimits,
+    TalkStore,
+    default_data_folder,
+)
+from . import texts
 from .examples import make_examples
+from .health import health_routes
+from .identity import BrowserCookie
 from .options import PageOptions
-from .page import build_page
+from .page import ASSETS, build_page
+from .routes import Routes
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -27,53 +38,65 @@ class App:
 
     page: gr.Blocks
     service: ChatService
+    store: TalkStore
+    folder: DataFolder
+    cleaner: Cleaner
     options: PageOptions
 
     def close(self) -> None:
         """Stops the work, then the server."""
+        self.cleaner.close()
         self.service.close()
         self.page.close(verbose=False)
+        self.folder.close()
 
 
 def create_app(pipeline_or_loader: Any, options: PageOptions | None = None) -> App:
     """Builds the page and starts loading the model in a thread.
 
-    ``pipeline_or_loader``: a pipeline, or a function without arguments that returns one. The folder of the options
-    is made; without one, a temporary folder is, and goes with the program.
+    ``pipeline_or_loader``: a pipeline, or a function without arguments that returns one. Raises NextGPTError where
+    the data folder is in use, damaged or cannot be written.
     """
     options = options or PageOptions()
-    folder = _data_folder(options)
+    folder = DataFolder(Path(options.data_dir) if options.data_dir else default_data_folder())
+    try:
+        store = TalkStore(
+            folder.root,
+            quota_bytes=options.media_quota_gb * 1_000_000_000,
+            max_age_days=options.keep_media_days or None,
+            sharing=options.allow_sharing,
+        )
+    except BaseException:
+        folder.close()
+        raise
+    logger.info(texts.KEPT_AT.format(folder=folder.root))
     # Components read this when they are made: uploads belong to our folder, not to one shared by all programs.
-    os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
-    talks = folder / "talks"
-    talks.mkdir(mode=0o700, exist_ok=True)
-    examples = make_examples(folder / "examples")
+    os.environ["GRADIO_TEMP_DIR"] = str(folder.uploads)
+    examples = make_examples(folder.root / "examples")
     # Served from where they are: no copies that outlive the talk, no hashing at every update.
-    gr.set_static_paths([talks, folder / "examples"])
+    gr.set_static_paths([folder.shown, folder.root / "examples"])
     load: Callable[[], Any] = pipeline_or_loader
     if hasattr(pipeline_or_loader, "stream"):
         load = lambda: pipeline_or_loader  # noqa: E731
     runner = Runner(load, capacity=options.queue_size, turn_seconds=options.turn_seconds)
     limits = ServiceLimits()
     limits = replace(limits, media=replace(limits.media, bytes=options.max_file_size * 1_000_000))
-    service = ChatService(runner, talks, limits)
-    page = build_page(service, examples, options.checkpoint, options.queue_size)
+    service = ChatService(runner, folder.shown, limits, store)
+    page = build_page(service, examples, options.checkpoint, options.queue_size, _keeping(options))
+    cleaner = Cleaner(service.clean)
     runner.start()
-    return App(page, service, options)
-
-
-def create_page(pipeline_or_loader: Any, options: PageOptions | None = None) -> gr.Blocks:
-    """As :func:`create_app`, only the Blocks, for hosts that launch them themselves with :func:`launch_arguments`."""
-    return create_app(pipeline_or_loader, options).page
+    cleaner.start()
+    return App(page, service, store, folder, cleaner, options)
 
 
 def launch(
     pipeline_or_loader: Any, options: PageOptions | None = None, *, block: bool = True, quiet: bool = False
 ) -> App:
-    """Serves the page; with ``block``, until it is interrupted. Raises OSError where the port is taken."""
+    """Serves the page; with ``block``, until it is interrupted. Raises OSError where the port is taken, NextGPTError
+    as :func:`create_app` does."""
     app = create_app(pipeline_or_loader, options)
     try:
-        app.page.launch(**launch_arguments(app.options), prevent_thread_lock=True, quiet=quiet)
+        app.page.launch(**launch_arguments(app), prevent_thread_lock=True, quiet=quiet)
         if block:
             app.page.block_thread()
     except BaseException:
@@ -84,8 +107,13 @@ def launch(
     return app
 
 
-def launch_arguments(options: PageOptions) -> dict[str, Any]:
-    """Gradio's ``launch`` arguments: where to listen, the look, and everything that would tell others, off."""
+def launch_arguments(app: App) -> dict[str, Any]:
+    """Gradio's ``launch`` arguments: where to listen, our routes, the look, and everything that would tell others, off.
+
+    For hosts that launch ``app.page`` themselves.
+    """
+    options = app.options
+    routes = [*Routes(app.store, app.folder.shown).all(), *health_routes(lambda: app.service.runner.status)]
     return {
         "server_name": options.host,
         "server_port": options.port or None,
@@ -98,6 +126,8 @@ def launch_arguments(options: PageOptions) -> dict[str, Any]:
         "enable_monitoring": False,
         "show_error": False,
         "allowed_paths": [],
+        "blocked_paths": [str(app.folder.root / name) for name in ("talks.sqlite3", "secret", "media")],
+        "app_kwargs": {"routes": routes, "middleware": [Middleware(BrowserCookie, store=app.store)]},
         "ssr_mode": False,
     }
 
@@ -114,13 +144,9 @@ def theme() -> gr.themes.Base:
     )
 
 
-def _data_folder(options: PageOptions) -> Path:
-    if options.data_dir:
-        folder = Path(options.data_dir).expanduser().resolve()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Talks of an earlier run cannot be opened any more.
-        shutil.rmtree(folder / "talks", ignore_errors=True)
-        return folder
-    folder = Path(tempfile.mkdtemp(prefix="nextgpt-page-")).resolve()
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+def _keeping(options: PageOptions) -> str:
+    """What the settings say about what is kept."""
+    said = [texts.KEEPING, texts.QUOTA.format(quota=options.media_quota_gb)]
+    if options.keep_media_days:
+        said.append(texts.AGE.format(days=options.keep_media_days))
+    return " ".join(said)

@@ -7,15 +7,17 @@ import html
 import io
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import PIL.Image
 
 from ..content import (
+    Audio,
     Event,
     Failed,
     Finished,
+    Image,
     MediaPart,
     MediaProgress,
     MediaReady,
@@ -26,10 +28,12 @@ from ..content import (
     TextPart,
     Turn,
 )
-from ..serving import MediaFiles, Waiting
+from ..serving import OpenTalk, Waiting
 from . import texts
 
 Message = dict[str, Any]
+Address = Callable[[MediaPart], str]
+"""Where a browser finds a medium, relative to the page. Raises MediaError."""
 PREVIEW_SIDE = 160
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~>$:])")
@@ -57,42 +61,88 @@ def note(text: str, kind: str = "note") -> Message:
     return text_block(f'<span class="{kind}">{html.escape(text)}</span>')
 
 
-def media_blocks(part: MediaPart, files: MediaFiles) -> list[Message]:
-    """The medium, and below a generated one a line that says so."""
+def address_of(talk: OpenTalk) -> Address:
+    """By content where the talk's owner is asked for it, else under a name that nobody can guess."""
+
+    def address(part: MediaPart) -> str:
+        if talk.stores(part):
+            return f"media/{part.media.sha256}"
+        path = talk.files.path_of(part)
+        return f"media/{path.parent.name}/{path.name}"
+
+    return address
+
+
+def media_block(part: MediaPart, address: Address) -> Message:
+    """The medium with a description, and below a generated one a line that says so.
+
+    As HTML in the message's text: Gradio's own file messages know neither descriptions nor who may see a file.
+    """
     noun = texts.NOUNS[part.kind]
-    path = files.path_of(part)
-    blocks: list[Message] = [{"path": str(path), "alt_text": part.caption or part.name or noun}]
-    if part.generated:
-        facts = [texts.GENERATED.format(noun=noun)]
-        if part.caption:
-            facts.append(part.caption)
-        if "seed" in part.details:
-            facts.append(texts.SEED.format(seed=part.details["seed"]))
-        blocks.append(note(" · ".join(facts), "made"))
-    return blocks
+    at, about = html.escape(address(part)), _line(part.caption or part.name or noun)
+    if isinstance(part.media, Audio):
+        player = f'<audio controls preload="metadata" src="{at}" title="{about}"></audio>'
+    elif isinstance(part.media, Image):
+        height, width = part.media.pixels.shape[:2]
+        player = (
+            f'<a href="{at}" title="{html.escape(texts.WHOLE_PICTURE)}">'
+            f'<img src="{at}" alt="{about}" width="{width}" height="{height}" loading="lazy"></a>'
+        )
+    else:
+        height, width = part.media.frames.shape[1:3]
+        player = (
+            f'<video controls loop playsinline preload="metadata" src="{at}" title="{about}" width="{width}" '
+            f'height="{height}"></video>'
+        )
+    # One line without blank lines: Markdown must take it as one piece of HTML.
+    return text_block(f'<figure class="medium {part.kind}">{player}{_made(part, at, noun)}</figure>')
 
 
-def part_blocks(part: Part, files: MediaFiles, role: str) -> list[Message]:
+def _made(part: MediaPart, at: str, noun: str) -> str:
+    if not part.generated:
+        return ""
+    facts = [texts.GENERATED.format(noun=noun)]
+    if part.caption:
+        facts.append(part.caption)
+    if "seed" in part.details:
+        facts.append(texts.SEED.format(seed=part.details["seed"]))
+    save = f'<a class="save" href="{at}?download" title="{_line(texts.SAVE_MEDIUM.format(noun=noun))}">{texts.SAVE}</a>'
+    return f'<figcaption class="made">{_line(" · ".join(facts))} {save}</figcaption>'
+
+
+def _line(text: str) -> str:
+    """Escaped for HTML within Markdown, on one line."""
+    return html.escape(" ".join(text.split()))
+
+
+def part_blocks(part: Part, address: Address, role: str) -> list[Message]:
     if isinstance(part, TextPart):
         return [text_block(plain(part.text) if role == "user" else formatted(part.text))]
-    return media_blocks(part, files)
+    return [media_block(part, address)]
 
 
-def turn_message(turn: Turn, files: MediaFiles) -> Message:
-    """One Chatbot message for one turn."""
-    content = [block for part in turn.parts for block in part_blocks(part, files, turn.role)]
+def turn_message(turn: Turn, address: Address, notices: Sequence[str] = ()) -> Message:
+    """One Chatbot message for one turn; ``notices`` are sentences that were shown with it."""
+    content = [block for part in turn.parts for block in part_blocks(part, address, turn.role)]
+    content += [note(notice) for notice in notices]
     if turn.cancelled:
         content.append(note(texts.STOPPED))
     return {"role": turn.role, "content": content or [note(texts.NO_REPLY)]}
 
 
-def talk_messages(turns: Sequence[Turn], shown: list[tuple[Turn, Message]], files: MediaFiles) -> list[Message]:
-    """All messages of a talk. ``shown`` holds those rendered before, and is brought up to date."""
+def talk_messages(
+    turns: Sequence[Turn],
+    shown: list[tuple[Turn, Message]],
+    address: Address,
+    notices: Mapping[int, Sequence[str]] | None = None,
+) -> list[Message]:
+    """All messages of a talk. ``shown`` holds those rendered before, and is brought up to date; ``notices`` by the
+    index of their turn."""
     for index, turn in enumerate(turns):
         if index < len(shown) and shown[index][0] is turn:
             continue
         del shown[index:]
-        shown.append((turn, turn_message(turn, files)))
+        shown.append((turn, turn_message(turn, address, (notices or {}).get(index, ()))))
     del shown[len(turns) :]
     return [message for _, message in shown]
 
@@ -100,8 +150,8 @@ def talk_messages(turns: Sequence[Turn], shown: list[tuple[Turn, Message]], file
 class LiveReply:
     """The assistant's message while it is made: feed it events, then read :meth:`message`."""
 
-    def __init__(self, files: MediaFiles) -> None:
-        self._files = files
+    def __init__(self, address: Address) -> None:
+        self._address = address
         self._blocks: list[tuple[str, list[Message]]] = []  # (key, blocks), in the order of the reply
         self._words = ""
         self._stage = texts.READING
@@ -125,7 +175,7 @@ class LiveReply:
         elif isinstance(event, MediaReady):
             self._end_words()
             self._making.pop(event.id, None)
-            self._put(event.id, media_blocks(event.part, self._files))
+            self._put(event.id, [media_block(event.part, self._address)])
         elif isinstance(event, Failed):
             self._making.pop(event.id, None)
             self._put(event.id, [note(event.message, "failed")])

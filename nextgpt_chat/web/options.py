@@ -14,14 +14,21 @@ _FALSE = ("", "0", "false", "no", "off")
 
 @dataclass(frozen=True)
 class PageOptions:
-    """What ``python app.py`` may be told. ``data_dir`` None means a temporary folder, deleted at the end."""
+    """What ``python app.py`` may be told. ``data_dir`` None means the user's own data folder."""
 
     checkpoint: str = "checkpoints/nextgpt-mini"
     host: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
     device: str = "auto"
+    memory_plan: str = "auto"
     data_dir: str | None = None
+    media_quota_gb: int = 10
+    """What the pictures, sounds and clips of all talks may take together."""
+    keep_media_days: int = 0
+    """After how long without use the media of a talk are removed; 0: never."""
+    allow_sharing: bool = False
+    """Whether users may make a link to a talk, for anyone who has it to read."""
     max_file_size: int = 20
     """Megabytes of one uploaded file."""
     queue_size: int = 16
@@ -36,12 +43,23 @@ _HELP = {
     "port": "port to listen on",
     "share": "also make a public link through Gradio's servers",
     "device": "auto, cpu, cuda, cuda:1, mps",
-    "data_dir": "folder for uploads and made media (default: a temporary one)",
+    "memory_plan": "layout in a GPU's memory: auto, bf16, bf16-offload, int8, int8-offload, int4, int4-offload",
+    "data_dir": "folder where talks are kept (default: nextgpt-chat in the user's data folder)",
+    "media_quota_gb": "gigabytes that the stored pictures, sounds and clips of all talks may take together",
+    "keep_media_days": "days after which the media of a talk that nobody used are removed; 0 keeps them",
+    "allow_sharing": "let users make read-only links to their talks",
     "max_file_size": "largest upload in megabytes",
     "queue_size": "replies that may be under way or waiting at once",
     "turn_seconds": "a reply is stopped after so many seconds",
 }
-_RANGES = {"port": (0, 65535), "max_file_size": (1, 2000), "queue_size": (1, 1000), "turn_seconds": (1, 86_400)}
+_RANGES = {
+    "port": (0, 65535),
+    "media_quota_gb": (1, 1_000_000),
+    "keep_media_days": (0, 36_500),
+    "max_file_size": (1, 2000),
+    "queue_size": (1, 1000),
+    "turn_seconds": (1, 86_400),
+}
 
 
 def parse_options(argv: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> PageOptions:

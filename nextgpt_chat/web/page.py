@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -12,74 +13,123 @@ from ..serving import ChatService
 from . import texts
 from .controls import Controls, build_controls
 from .examples import Example
-from .handlers import Handlers
+from .handlers import Programs, Settings, Status, Talking, Talks, Visits
 
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
 UPLOAD_TYPES = ["image", "audio", "video", ".m4a", ".webm", ".mov", ".flac", ".ogg"]
 _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 _AT_ONCE: dict[str, Any] = {**_PRIVATE, "queue": False}
 # As quick, but able to show a warning, which Gradio does only for queued events.
 _SPEAKING: dict[str, Any] = {**_PRIVATE, "concurrency_limit": None}
+_ONCE: dict[str, Any] = {**_PRIVATE, "trigger_mode": "once"}
 
 
-def build_page(service: ChatService, examples: Sequence[Example], checkpoint: str, queue_size: int = 16) -> gr.Blocks:
-    """The Blocks over ``service``. ``checkpoint`` is what the header says until the model is loaded."""
-    handlers = Handlers(service, examples, checkpoint)
+@dataclass
+class _Panel:
+    """The side bar with the talks."""
+
+    new: gr.Button
+    search: gr.Textbox
+    talks: gr.HTML
+
+
+def build_page(
+    service: ChatService, examples: Sequence[Example], checkpoint: str, queue_size: int = 16, keeping: str = ""
+) -> gr.Blocks:
+    """The Blocks over ``service``. ``checkpoint`` is what the header says until the model is loaded, ``keeping`` what
+    the settings say about what is kept, as Markdown."""
+    visits = Visits(service)
+    status = Status(service, checkpoint)
     with gr.Blocks(
         title=texts.TITLE, fill_height=True, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86_400)
     ) as page:
-        # Only the id: the talk itself never leaves the server's memory.
+        # Only the id: the talk itself stays on the server.
         session = gr.State(None, delete_callback=service.sessions.close)
-        header = gr.HTML(handlers.header(), elem_id="header")
-        chatbot = gr.Chatbot(
-            elem_id="chatbot",
-            label="Talk",
-            show_label=False,
-            scale=1,
-            height="100%",
-            layout="bubble",
-            buttons=["copy"],
-            latex_delimiters=[],
-            allow_tags=False,
-            placeholder=texts.EMPTY_TALK,
-            examples=[_card(example) for example in examples],
-        )
+        panel = _build_panel()
+        header = gr.HTML(status.header(), elem_id="header")
+        chatbot = _build_chatbot(examples)
         with gr.Row(elem_id="composer-row", equal_height=False):
-            composer = gr.MultimodalTextbox(
-                elem_id="composer",
-                show_label=False,
-                label="Message",
-                placeholder=texts.PLACEHOLDER,
-                sources=["upload", "microphone"],
-                file_count="multiple",
-                file_types=UPLOAD_TYPES,
-                max_plain_text_length=service.limits.characters,
-                max_lines=8,
-                autofocus=True,
-                scale=1,
-            )
+            composer = _build_composer(service.limits.characters)
             stop = gr.Button(
                 texts.STOP, elem_id="stop", variant="stop", visible=False, scale=0, min_width=88, size="md"
             )
-        footer = gr.HTML(handlers.footer(), elem_id="footer")
-        controls = build_controls()
+        footer = gr.HTML(status.footer(), elem_id="footer")
+        controls = build_controls(keeping)
         timer = gr.Timer(1.0)
 
-        talking = [chatbot, composer, stop, session]
-        gr.on([composer.submit], handlers.send, [composer, session], talking, trigger_mode="once", **_PRIVATE)
-        chatbot.example_select(handlers.send_example, [session], talking, trigger_mode="once", **_PRIVATE)
-        chatbot.retry(handlers.retry, [session], talking, trigger_mode="once", **_PRIVATE)
-        chatbot.undo(handlers.undo, [session], talking, **_SPEAKING)
-        chatbot.clear(handlers.clear, [session], talking, **_SPEAKING)
-        stop.click(handlers.stop, [session], None, **_AT_ONCE)
+        talking = Talking(visits, examples)
+        turn = [chatbot, composer, stop, session, panel.talks]
+        composer.submit(talking.send, [composer, session], turn, **_ONCE)
+        chatbot.example_select(talking.send_example, [session], turn, **_ONCE)
+        chatbot.retry(talking.retry, [session], turn, **_ONCE)
+        chatbot.undo(talking.undo, [session], turn, **_SPEAKING)
+        chatbot.clear(talking.clear, [session], turn, **_SPEAKING)
+        stop.click(talking.stop, [session], None, **_AT_ONCE)
 
         waiting = [header, footer, timer, *controls.all]
-        page.load(handlers.load, [session], [session, chatbot, *waiting], **_AT_ONCE)
-        timer.tick(handlers.poll, None, waiting, **_AT_ONCE)
-        _connect_controls(controls, handlers, session)
-        _add_endpoints(handlers, session)
+        timer.tick(status.poll, None, waiting, **_AT_ONCE)
+        page.load(status.poll, None, waiting, **_AT_ONCE)
+        _connect_talks(page, panel, Talks(visits), talking, session, turn)
+        _connect_controls(controls, Settings(visits), session)
+        _add_endpoints(Programs(service), session)
     # Turns wait in the service's own line, which says how long it is; Gradio's queue is only the outer fence.
     page.queue(default_concurrency_limit=queue_size, max_size=4 * queue_size, api_open=False)
     return page
+
+
+def _build_panel() -> _Panel:
+    with gr.Sidebar(position="left", open=False, elem_id="talks", width=300):
+        gr.HTML(f"<h2>{texts.TALKS}</h2>", elem_classes="panel-title")
+        new = gr.Button(texts.NEW_TALK, elem_id="new-talk", variant="primary", size="md")
+        search = gr.Textbox(
+            label=texts.SEARCH,
+            show_label=False,
+            placeholder=texts.SEARCH,
+            elem_id="search-talks",
+            max_lines=1,
+            max_length=200,
+            container=False,
+            html_attributes=gr.InputHTMLAttributes(enterkeyhint="search", spellcheck=False),
+        )
+        script = (ASSETS / "talks.js").read_text(encoding="utf-8")
+        talks = gr.HTML("", elem_id="talk-list", js_on_load=f"{script}\n// {_EVENTS}", apply_default_css=False)
+    return _Panel(new, search, talks)
+
+
+_EVENTS = "'pick' 'rename' 'remove' 'publish' 'unpublish'"
+"""Gradio knows an element's own events by their quoted names in its script."""
+
+
+def _build_chatbot(examples: Sequence[Example]) -> gr.Chatbot:
+    return gr.Chatbot(
+        elem_id="chatbot",
+        label="Talk",
+        show_label=False,
+        scale=1,
+        height="100%",
+        layout="bubble",
+        buttons=["copy"],
+        latex_delimiters=[],
+        allow_tags=False,
+        placeholder=texts.EMPTY_TALK,
+        examples=[_card(example) for example in examples],
+    )
+
+
+def _build_composer(characters: int) -> gr.MultimodalTextbox:
+    return gr.MultimodalTextbox(
+        elem_id="composer",
+        show_label=False,
+        label="Message",
+        placeholder=texts.PLACEHOLDER,
+        sources=["upload", "microphone"],
+        file_count="multiple",
+        file_types=UPLOAD_TYPES,
+        max_plain_text_length=characters,
+        max_lines=8,
+        autofocus=True,
+        scale=1,
+    )
 
 
 def _card(example: Example) -> dict[str, Any]:
@@ -91,25 +141,45 @@ def _card(example: Example) -> dict[str, Any]:
     return card
 
 
-def _connect_controls(controls: Controls, handlers: Handlers, session: gr.State) -> None:
+def _connect_talks(
+    page: gr.Blocks, panel: _Panel, talks: Talks, talking: Talking, session: gr.State, turn: list[Any]
+) -> None:
+    """A talk that is opened is shown at once, and then followed where a reply is being made in it."""
+    chatbot, _, stop, *_ = turn
+    shown = [chatbot, stop, session, panel.talks]
+    at_load = (ASSETS / "load.js").read_text(encoding="utf-8")
+    opened = [
+        page.load(talks.load, [session], shown, js=at_load, **_SPEAKING),
+        panel.talks.pick(talks.pick, [session], shown, **_SPEAKING),
+    ]
+    for event in opened:
+        event.then(talking.follow, [session], turn, **_SPEAKING)
+    panel.new.click(talks.new, [session], shown, **_SPEAKING)
+    panel.talks.remove(talks.remove, [session], shown, **_SPEAKING)
+    for change, handler in (("rename", talks.rename), ("publish", talks.share), ("unpublish", talks.unshare)):
+        getattr(panel.talks, change)(handler, [session], [panel.talks], **_SPEAKING)
+    panel.search.input(talks.search, [panel.search, session], [panel.talks], trigger_mode="always_last", **_AT_ONCE)
+
+
+def _connect_controls(controls: Controls, settings: Settings, session: gr.State) -> None:
     """``input`` fires for a person's change only, not for the values that we show."""
     for path, slider in controls.sliders.items():
-        slider.input(partial(handlers.set_value, path), [slider, session], None, **_AT_ONCE)
+        slider.input(settings.setter(path), [slider, session], None, **_AT_ONCE)
     both = [controls.random, controls.seed, session]
-    controls.random.input(handlers.set_seed, both, controls.seed, **_SPEAKING)
-    controls.seed.input(handlers.set_seed, both, controls.seed, **_SPEAKING)
-    controls.conditioning.input(handlers.set_conditioning, [controls.conditioning, session], None, **_AT_ONCE)
-    controls.reply_with.input(handlers.set_reply_with, [controls.reply_with, session], None, **_AT_ONCE)
-    controls.reset.click(handlers.reset, [session], controls.all, **_AT_ONCE)
+    controls.random.input(settings.set_seed, both, controls.seed, **_SPEAKING)
+    controls.seed.input(settings.set_seed, both, controls.seed, **_SPEAKING)
+    controls.conditioning.input(settings.set_conditioning, [controls.conditioning, session], None, **_AT_ONCE)
+    controls.reply_with.input(settings.set_reply_with, [controls.reply_with, session], None, **_AT_ONCE)
+    controls.reset.click(settings.reset, [session], controls.all, **_AT_ONCE)
 
 
-def _add_endpoints(handlers: Handlers, session: gr.State) -> None:
+def _add_endpoints(programs: Programs, session: gr.State) -> None:
     """``/reply`` and ``/stream`` for programs: text, files → text, files."""
     text = gr.Textbox(visible=False, label="text")
     files = gr.File(visible=False, label="files", file_count="multiple")
     said = gr.Textbox(visible=False, label="reply")
     made = gr.File(visible=False, label="media", file_count="multiple")
-    for name, handler in (("reply", handlers.reply), ("stream", handlers.stream)):
+    for name, handler in (("reply", programs.reply), ("stream", programs.stream)):
         gr.Button(visible=False).click(
             handler, [text, files, session], [said, made, session], api_name=name, show_progress="hidden"
         )

@@ -153,7 +153,7 @@ def test_bombs_and_talks_without_end_are_refused(store, owner, tmp_path, monkeyp
     monkeypatch.setattr(talk_export, "_TURNS", 1)
     with pytest.raises(LimitError, match="2 turns"):
         store.import_zip(owner, good)
-    monkeypatch.setattr(talk_export, "_FILE_BYTES", 1000)
+    monkeypatch.setattr(talk_export, "FILE_BYTES", 1000)
     with pytest.raises(LimitError, match="are taken"):
         store.import_zip(owner, good)
 

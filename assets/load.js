@@ -1,0 +1,21 @@
+(session) => {
+    // In another site's frame a reload brings back the first address: the talk of this tab is asked for again.
+    try {
+        const at = new URL(location), talk = sessionStorage.getItem("nextgpt-talk");
+        const [visit] = performance.getEntriesByType("navigation");
+        if (talk && visit && visit.type === "reload" && !at.searchParams.has("talk")) {
+            at.searchParams.set("talk", talk);
+            history.replaceState(history.state, "", at);
+        }
+    } catch {}
+    // "Copy" takes a message's words as they are read, not the marks that show them: Gradio's own copy comes first.
+    document.addEventListener("click", (event) => {
+        const button = event.target.closest && event.target.closest("#chatbot button");
+        const row = button && button.closest(".message-buttons-left, .message-buttons-right, .message-buttons");
+        const words = row && row.parentElement.closest("[class*=message-row]") || row && row.previousElementSibling;
+        if (!words || row.querySelector("button") !== button || !navigator.clipboard) return;
+        const text = [...words.querySelectorAll(".message-content")].map((one) => one.innerText.trim()).join("\n");
+        setTimeout(() => navigator.clipboard.writeText(text).catch(() => {}), 50);
+    });
+    return [session];
+}

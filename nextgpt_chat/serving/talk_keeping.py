@@ -1,0 +1,107 @@
+"""An open talk and the store in step: turns go in as they come, replies as they stream, failed turns out again."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+
+from ..content import Event, Finished, MediaReady, Notice, Turn
+from ..errors import LimitError, NextGPTError
+from .open_talk import OpenTalk
+from .talk_store import TalkStore
+
+logger = logging.getLogger(__name__)
+
+_NOT_KEPT = "This reply could not be stored and will be gone when the page is closed: {error}"
+
+
+class TalkKeeper:
+    """Writes open talks down. Talks without an owner, and all where ``store`` is None, are left in memory."""
+
+    def __init__(self, store: TalkStore | None) -> None:
+        self.store = store
+
+    def begin(self, talk: OpenTalk, keep: int, before: tuple[Turn, ...]) -> None:
+        """Stores the turns from index ``keep`` on and begins the reply; a first message makes the talk.
+
+        ``before``: the turns that the store has. Raises NextGPTError with the store unchanged.
+        """
+        if self.store is None or talk.owner is None:
+            return
+        fresh = talk.id is None
+        talk_id = self.store.create(talk.owner) if talk.id is None else talk.id
+        try:
+            self.store.replace_from(talk.owner, talk_id, keep, talk.conversation.turns[keep:])
+            try:
+                talk.writer = self.store.begin_reply(talk.owner, talk_id)
+            except NextGPTError:
+                self.store.replace_from(talk.owner, talk_id, keep, before[keep:])
+                raise
+        except NextGPTError:
+            if fresh:
+                self.store.delete(talk.owner, talk_id)
+            raise
+        talk.id = talk_id
+        talk.notices = {index: said for index, said in talk.notices.items() if index < keep}
+
+    def take(self, talk: OpenTalk, event: Event) -> Event | None:
+        """Stores an event of the reply before anybody is shown it. Returns what else to say, where that failed."""
+        if talk.writer is None:
+            return None
+        try:
+            talk.writer.feed(event)
+        except NextGPTError as error:
+            if isinstance(error, LimitError) and isinstance(event, MediaReady):
+                talk.unkept.add(event.part.media.sha256)  # the reply is stored without it and goes on
+                return Notice(str(error))
+            logger.error("A reply could not be stored: %s", error)
+            talk.writer = None
+            return None if isinstance(event, Finished) else Notice(_NOT_KEPT.format(error=error))
+        return None
+
+    def end(self, talk: OpenTalk) -> None:
+        """The reply has ended; where it was not finished, it stands as a stopped one."""
+        writer, talk.writer = talk.writer, None
+        if writer is not None:
+            with _logged("A reply could not be stored"):
+                writer.stop()
+
+    def take_back(self, talk: OpenTalk, keep: int, turns: tuple[Turn, ...]) -> None:
+        """No reply came of it: the store has ``turns`` again, of which the first ``keep`` never went."""
+        writer, talk.writer = talk.writer, None
+        if self.store is None or talk.owner is None or talk.id is None:
+            return
+        with _logged("A talk could not be put back in the store"):
+            if writer is not None:
+                writer.abandon()
+            if turns:
+                self.store.replace_from(talk.owner, talk.id, keep, turns[keep:])
+            else:
+                self.store.delete(talk.owner, talk.id)
+                talk.id = None
+
+    def cut(self, talk: OpenTalk, keep: int) -> None:
+        """Takes the turns from index ``keep`` on out of the store. Raises NextGPTError with nothing changed."""
+        if self.store is not None and talk.owner is not None and talk.id is not None:
+            self.store.replace_from(talk.owner, talk.id, keep)
+            talk.notices = {index: said for index, said in talk.notices.items() if index < keep}
+
+    def load(self, talk: OpenTalk, talk_id: str) -> None:
+        """Fills an open talk from the store. Raises NextGPTError where its owner has none of this id."""
+        if self.store is None or talk.owner is None:
+            raise NextGPTError("No talks are kept for this browser. Allow cookies for this page and reload it.")
+        conversation = self.store.load(talk.owner, talk_id)
+        conversation.limits = talk.conversation.limits
+        notices = self.store.notices(talk.owner, talk_id)
+        with talk.lock:
+            talk.id, talk.conversation, talk.notices = talk_id, conversation, notices
+            talk.shown.clear()
+            talk.unkept.clear()
+
+
+@contextlib.contextmanager
+def _logged(what: str):
+    try:
+        yield
+    except NextGPTError as error:
+        logger.error("%s: %s", what, error)

@@ -1,0 +1,186 @@
+"""Talking: send, retry, undo, clear, stop, and following a reply that is being made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ...content import Event
+from ...errors import NextGPTError
+from ...serving import Job, OpenTalk, Session, Waiting
+from ...serving.chat_service import words_of
+from .. import texts
+from ..examples import Example
+from ..messages import LiveReply, Message, address_of, note, plain, talk_messages, text_block
+from ..talk_list import talk_list
+from .visits import Visits, messages_of, tell
+
+UPDATES_PER_SECOND = 15
+"""Tokens come faster; a person cannot read faster."""
+
+Updates = tuple[Any, Any, Any, Any, Any]
+"""For chatbot, composer, stop, session id, list of talks."""
+
+
+class Talking:
+    """Handlers of the chatbot, the composer and the stop button."""
+
+    def __init__(self, visits: Visits, examples: Sequence[Example]) -> None:
+        self.visits = visits
+        self.service = visits.service
+        self.examples = list(examples)
+
+    def send(
+        self, message: dict[str, Any] | None, session_id: str | None, request: gr.Request = None
+    ) -> Iterator[Updates]:
+        """A message from the composer."""
+        session = self.visits.session(session_id, request)
+        text, files = (message or {}).get("text") or "", list((message or {}).get("files") or [])
+        yield from self._turn(session, lambda: self.service.send(session, text, files), text, files)
+
+    def send_example(
+        self, session_id: str | None, chosen: gr.SelectData, request: gr.Request = None
+    ) -> Iterator[Updates]:
+        """A card was pressed. Only its number is taken from the browser, never its files."""
+        session = self.visits.session(session_id, request)
+        index = chosen.index[0] if isinstance(chosen.index, (list, tuple)) else chosen.index
+        if not isinstance(index, int) or not 0 <= index < len(self.examples):
+            yield gr.skip(), gr.skip(), gr.skip(), session.id, gr.skip()
+            return
+        example = self.examples[index]
+        files = [str(path) for path in example.files]
+        yield from self._turn(session, lambda: self.service.send(session, example.text, files), example.text, files)
+
+    def retry(self, session_id: str | None, request: gr.Request = None) -> Iterator[Updates]:
+        session = self.visits.session(session_id, request)
+        yield from self._turn(session, lambda: self.service.retry(session))
+
+    def undo(self, session_id: str | None, request: gr.Request = None) -> Updates:
+        session = self.visits.session(session_id, request)
+        try:
+            turn = self.service.undo(session)
+        except NextGPTError as error:
+            tell(error)
+            turn = None
+        back: Any = gr.skip()
+        if turn is not None:
+            back = {"text": words_of(turn), "files": [str(session.files.path_of(part)) for part in turn.media]}
+        talk = gr.skip() if session.busy else messages_of(session)
+        return talk, back, gr.skip(), session.id, talk_list(self.service, session)
+
+    def clear(self, session_id: str | None, request: gr.Request = None) -> Updates:
+        """The talk is deleted; the page asked before."""
+        session = self.visits.session(session_id, request)
+        try:
+            self.service.clear(session)
+        except NextGPTError as error:
+            tell(error)
+        stop = gr.update(visible=session.busy)
+        return messages_of(session), gr.skip(), stop, session.id, talk_list(self.service, session)
+
+    def stop(self, session_id: str | None, request: gr.Request = None) -> None:
+        self.service.stop(self.visits.session(session_id, request))
+
+    def follow(self, session_id: str | None, request: gr.Request = None) -> Iterator[Updates]:
+        """A talk was opened, perhaps again: shows the reply that is being made in it, from its first word on."""
+        session = self.visits.session(session_id, request)
+        talk = session.talk
+        job = talk.job
+        if job is None:
+            yield messages_of(session), gr.skip(), gr.update(visible=False), session.id, gr.skip()
+        else:
+            yield from self._watch(session, talk, job)
+
+    def _turn(
+        self, session: Session, begin: Callable[[], Job], text: str = "", files: Sequence[str] = ()
+    ) -> Iterator[Updates]:
+        """One turn on the page. What was written goes back to the composer where no reply comes of it."""
+        talk = session.talk
+        fresh = bool(text or files)
+        written = {"text": text, "files": list(files)} if fresh else gr.skip()
+        empty = {"text": "", "files": []} if fresh else gr.skip()
+        if not session.busy:
+            yield _echo(session, text, files), empty, gr.update(visible=True), session.id, gr.skip()
+        try:
+            job = begin()
+        except Exception as error:
+            tell(error)
+            shown = gr.skip() if session.busy else messages_of(session)
+            yield shown, written, gr.update(visible=session.busy), session.id, gr.skip()
+            return
+        yield from self._watch(session, talk, job, written)
+
+    def _watch(self, session: Session, talk: OpenTalk, job: Job, written: Any = None) -> Iterator[Updates]:
+        """The reply in the making, until it is made or the page shows another talk."""
+        written = gr.skip() if written is None else written
+        address = address_of(talk)
+        live = LiveReply(address)
+        with talk.lock:
+            history = talk_messages(job.turns, talk.shown, address, talk.notices)
+        listed = talk_list(self.service, session)
+        # Without an owner nobody could come back to a reply: it ends with the page.
+        events = job.events() if talk.owner is None else job.watch()
+        try:
+            for message in throttled(events, live, lambda: session.talk is talk):
+                talk.flush()
+                yield [*history, message], gr.skip(), gr.update(visible=True), session.id, listed
+                listed = gr.skip()
+        except Exception as error:
+            tell(error)
+        finally:
+            events.close()
+        if session.talk is not talk:
+            return
+        if job.undone:
+            if job.error is None:
+                gr.Info(texts.STOPPED_EARLY)
+        else:
+            _keep(talk, job, live)
+            written = gr.skip()
+        stop = gr.update(visible=session.busy)
+        yield messages_of(session), written, stop, session.id, talk_list(self.service, session)
+
+
+def throttled(
+    events: Iterator[Event | Waiting | None],
+    live: LiveReply,
+    wanted: Callable[[], bool] = lambda: True,
+    per_second: float = UPDATES_PER_SECOND,
+) -> Iterator[Message]:
+    """The reply in the making, whenever it has changed, at most so often; until it is not ``wanted`` any more."""
+    shown, at = None, 0.0
+    for event in events:
+        if not wanted():
+            return
+        live.add(event)
+        if time.monotonic() - at < 1 / per_second:
+            continue
+        message = live.message()
+        if message != shown:
+            yield message
+            shown, at = message, time.monotonic()
+
+
+def _keep(talk: OpenTalk, job: Job, live: LiveReply) -> None:
+    """The reply stays on the page as it was shown while it was made, notices included."""
+    turns = talk.conversation.turns
+    with talk.lock:
+        if len(turns) == len(job.turns) + 1 and len(talk.shown) == len(job.turns):
+            talk.shown.append((turns[-1], live.last_message()))
+
+
+def _echo(session: Session, text: str, files: Sequence[str]) -> list[Message]:
+    """The talk with what was just sent, at once: files take a moment to be read. (A retry takes the last reply
+    away instead.)"""
+    talk = messages_of(session)
+    if text or files:
+        content = [note(Path(file).name) for file in files]
+        content += [text_block(plain(text))] if text.strip() else []
+        talk.append({"role": "user", "content": content or [note("…")]})
+    elif talk and talk[-1]["role"] == "assistant":
+        talk.pop()
+    return [*talk, {"role": "assistant", "content": [note(texts.READING, "stage")]}]

@@ -1,0 +1,64 @@
+"""What every handler begins and ends with: whose session an event is about, and one plain sentence for a trouble."""
+
+from __future__ import annotations
+
+import html
+import logging
+from typing import Any
+
+import gradio as gr
+
+from ...errors import NextGPTError
+from ...serving import ChatService, Session
+from .. import texts
+from ..identity import requester
+from ..messages import Message, address_of, talk_messages
+
+logger = logging.getLogger(__name__)
+
+
+class Visits:
+    """Sessions of browsers. ``service`` does the work."""
+
+    def __init__(self, service: ChatService) -> None:
+        self.service = service
+
+    def session(self, session_id: str | None, request: gr.Request | None) -> Session:
+        """The session of this id where it is this browser's. Else a new one, with the talk that the page's address
+        names where it is the browser's own: a page that outlived the server goes on with its talk."""
+        known = self.service.sessions.get(session_id)
+        session = self.service.session(session_id, requester(self.service.store, request))
+        if session is not known:
+            try:
+                self.open_named(session, request)
+            except NextGPTError:  # its page is still to be told, see Talks.load
+                logger.debug("An address names a talk that is not there")
+        return session
+
+    def open_named(self, session: Session, request: gr.Request | None) -> None:
+        """Opens the talk that the page's address names (``/?talk=…``). Raises NextGPTError where there is none."""
+        talk_id = _named(request)
+        if talk_id and session.talk.id != talk_id:
+            self.service.open(session, talk_id)
+
+
+def messages_of(session: Session) -> list[Message]:
+    """The Chatbot's messages of the open talk, without the reply in the making."""
+    talk = session.talk
+    with talk.lock:
+        return talk_messages(talk.conversation.turns, talk.shown, address_of(talk), talk.notices)
+
+
+def tell(error: BaseException) -> None:
+    """One plain sentence for the user; the details of a fault of ours for the log."""
+    if isinstance(error, NextGPTError):
+        gr.Warning(html.escape(str(error)), duration=12)
+    else:
+        logger.error("A turn failed", exc_info=error)
+        gr.Warning(texts.FAULT, duration=12)
+
+
+def _named(request: gr.Request | None) -> str:
+    parameters: Any = getattr(request, "query_params", None)
+    named = parameters.get("talk") if parameters is not None else None
+    return named if isinstance(named, str) else ""
