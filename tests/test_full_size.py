@@ -2,11 +2,13 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nextgpt_chat.checkpoints import Manifest, shipped_checkpoints
+from nextgpt_chat.checkpoints.blueprint import projections_blueprint
 from nextgpt_chat.errors import CheckpointError
 from nextgpt_chat.imagebind import ImageBindConfig
 from nextgpt_chat.importing import blueprint
@@ -52,6 +54,18 @@ def test_full_size_imagebind_has_the_published_names_and_shapes(parts):
     used = {name: shape for name, shape in published.items() if name.split(".")[1] not in UNUSED}
     assert {name: tuple(tensor.shape) for name, tensor in parts["imagebind"].state_dict().items()} == used
     assert imagebind_config(published, "the file") == (ImageBindConfig.huge().without_text(), [])
+
+
+def test_a_grouping_projection_is_counted_as_one():
+    """Its sizes are the manifest's; the linear one of the published checkpoint has 1024 · 4096 + 4096 parameters."""
+    manifest = replace(
+        Manifest("x"), projections={"input": "grouping", "output": "linear"}, input_config={"groups": [32, 4]}
+    )
+    built = projections_blueprint(manifest, 4096, 1024, {"image": 768, "audio": 512, "video": 1024})
+    inputs = built["input_projection"]
+    assert inputs.positions == 4 and inputs.reads_patches
+    assert all(tensor.is_meta for tensor in inputs.state_dict().values())
+    assert sum(one.numel() for one in inputs.parameters()) != 1024 * 4096 + 4096
 
 
 def test_a_manifest_without_sizes_is_said():

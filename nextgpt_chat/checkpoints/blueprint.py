@@ -17,7 +17,12 @@ from ..decoders.base import Decoder
 from ..decoders.skeleton import build_skeleton, read_configs
 from ..errors import CheckpointError
 from ..imagebind import ImageBind, ImageBindConfig
-from ..projections import InputProjection, OutputProjectionConfig, build_output_projection
+from ..projections import (
+    InputProjectionConfig,
+    OutputProjectionConfig,
+    build_input_projection,
+    build_output_projection,
+)
 from .finding import component_folder
 from .manifest import Manifest
 
@@ -80,8 +85,10 @@ def projections_blueprint(
         )
         for kind in manifest.kinds
     }
+    sizes = {key: tuple(v) if isinstance(v, (list, tuple)) else v for key, v in manifest.input_config.items()}
+    inputs = InputProjectionConfig(media_width, width, manifest.projections["input"], **sizes)
     with torch.device("meta"):
-        parts: dict[str, nn.Module] = {"input_projection": InputProjection(media_width, width)}
+        parts: dict[str, nn.Module] = {"input_projection": build_input_projection(inputs)}
         return parts | {f"output_projection.{kind}": build_output_projection(one) for kind, one in outputs.items()}
 
 
