@@ -7,13 +7,12 @@ call that takes longer than it asked for is broken off there, one that asks for 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from ..config import GenerationSettings
 
-LEAST, MOST = 5, 120
-"""Seconds of one call: visitors without an account may not ask for more than two minutes a day."""
+MOST = 120
+"""Seconds of one call: visitors without an account have no more than two minutes a day."""
 _START = 8.0  # a fresh process gets the weights
 _FILE = 1.5  # reading one picture, sound or clip
 _TOKEN = 0.05
@@ -24,31 +23,26 @@ _CLIP_STEP = 0.03  # for each frame of 576 × 320
 _FINISH = 4.0  # from latents to pixels or samples, and the way back
 
 
-def words_seconds(settings: GenerationSettings, files: int) -> int:
-    """For reading the talk's ``files`` and sampling the words. ``settings`` are resolved; an open number of tokens
-    counts as 256."""
+def reply_seconds(settings: GenerationSettings, modalities: Iterable[str], files: int) -> int:
+    """For a reply that may hold one medium of each of ``modalities``, to a talk with ``files`` media.
+
+    What ``settings`` leave open counts as the full-size checkpoint's own.
+    """
     tokens = (settings.text.max_new_tokens or 256) + _SIGNAL_TOKENS
-    return _whole(_START + _FILE * files + _TOKEN * tokens)
+    media = sum(_medium(settings, kind) for kind in modalities if kind != "text")
+    return min(MOST, math.ceil(_START + _FILE * files + _TOKEN * tokens + media))
 
 
-def medium_seconds(kind: str, options: Mapping[str, Any]) -> int:
-    """For one picture ("image"), sound ("audio") or clip ("video"), by the ``options`` that its decoder gets: steps,
-    width, height, seconds, frames; what they lack counts as the full-size checkpoint's own."""
-
-    def option(name: str, usual: float) -> float:
-        value = options.get(name)
-        return usual if value is None else float(value)
-
+def _medium(settings: GenerationSettings, kind: str) -> float:
     if kind == "image":
-        step = _PICTURE_STEP * option("width", 512) * option("height", 512) / 512**2
+        one = settings.image
+        step = _PICTURE_STEP * (one.width or 512) * (one.height or 512) / 512**2
     elif kind == "audio":
-        step = _SOUND_STEP * option("seconds", 9) / 10
+        one = settings.audio
+        step = _SOUND_STEP * (one.seconds or 9) / 10
     elif kind == "video":
-        step = _CLIP_STEP * option("frames", 24) * option("width", 576) * option("height", 320) / (576 * 320)
+        one = settings.video
+        step = _CLIP_STEP * (one.frames or 24) * (one.width or 576) * (one.height or 320) / (576 * 320)
     else:
-        raise ValueError(f"kind is {kind!r}; it must be image, audio or video")
-    return _whole(_START + _FINISH + option("steps", 50) * step)
-
-
-def _whole(seconds: float) -> int:
-    return min(MOST, max(LEAST, math.ceil(seconds)))
+        raise ValueError(f"a modality is {kind!r}; it must be text, image, audio or video")
+    return _FINISH + (one.steps or 50) * step

@@ -1,4 +1,4 @@
-"""What is different on a Hugging Face Space: the address to listen on, and ZeroGPU. Light: app.py imports it first."""
+"""What is different on a Hugging Face Space: the address to listen on, and ZeroGPU."""
 
 from __future__ import annotations
 
@@ -10,16 +10,10 @@ from typing import Any
 from ..errors import NextGPTError
 
 
-def space_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+def space_environment(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:
     """The environment; on a Space, it also says to listen on every address, unless it says otherwise."""
     environment = os.environ if environment is None else environment
-    return {**({"NEXTGPT_HOST": "0.0.0.0"} if environment.get("SPACE_ID") else {}), **environment}
-
-
-def is_zero_gpu(environment: Mapping[str, str] | None = None) -> bool:
-    """Whether this is a Space on ZeroGPU."""
-    environment = os.environ if environment is None else environment
-    return environment.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+    return {"NEXTGPT_HOST": "0.0.0.0", **environment} if environment.get("SPACE_ID") else environment
 
 
 def prepare(load: Callable[[], Any], environment: Mapping[str, str] | None = None) -> Any:
@@ -28,12 +22,13 @@ def prepare(load: Callable[[], Any], environment: Mapping[str, str] | None = Non
     ZeroGPU pretends to have a GPU only in the thread that imports ``spaces``, and takes the weights over when the page
     is launched: so call this in the main thread, before. Raises NextGPTError where ``spaces`` is missing there.
     """
-    if not is_zero_gpu(environment):
+    environment = os.environ if environment is None else environment
+    if environment.get("SPACES_ZERO_GPU", "").lower() not in ("1", "t", "true"):
         return load
     try:
         spaces = importlib.import_module("spaces")
     except ImportError as error:
-        raise NextGPTError("This is ZeroGPU, but the package spaces is missing: pip install spaces") from error
+        raise NextGPTError("This is ZeroGPU, but the package spaces is missing. Add it to requirements.txt.") from error
     from .zero_gpu import ZeroGPUPipeline
 
     return ZeroGPUPipeline(load(), spaces.GPU)
