@@ -137,6 +137,10 @@ class GenerationSettings:
 
 
 def _converted(path: str, value: Any, annotation: str) -> Any:
+    if isinstance(value, float) and annotation.startswith("int"):  # pages and programs send 8 as 8.0
+        if not value.is_integer():
+            raise ValueError(f"{path} must be a whole number, not {value!r}")
+        return int(value)
     if not isinstance(value, str) or annotation.startswith("str"):
         return value
     if value.lower() in ("none", "null", "auto", "random", ""):

@@ -1,6 +1,7 @@
 """Settings: ranges, paths, JSON and defaults."""
 
 import json
+import math
 
 import pytest
 
@@ -23,6 +24,19 @@ def test_values_by_path_are_converted_from_text():
     assert GenerationSettings() == GenerationSettings()  # the default is not touched
 
 
+def test_whole_numbers_that_come_as_fractions_become_whole():
+    settings = GenerationSettings().with_value("image.steps", 8.0).with_value("seed", 3.0)
+    assert [type(value) for value in (settings.image.steps, settings.seed)] == [int, int]
+    assert GenerationSettings().with_value("audio.seconds", 2.5).audio.seconds == 2.5
+
+
+def test_every_number_has_a_highest_value():
+    for path in setting_names():
+        if path not in ("conditioning",) and not path.endswith("scheduler"):
+            with pytest.raises(LimitError, match=path.rpartition(".")[2]):
+                GenerationSettings().with_value(path, 1e30)
+
+
 @pytest.mark.parametrize("path", ["image.stepz", "steps", "image", "smell.steps", "", "image.steps.more"])
 def test_unknown_paths_are_quoted_with_the_known_ones(path):
     with pytest.raises(ValueError, match=r"unknown setting.*image\.steps"):
@@ -40,7 +54,15 @@ def test_values_out_of_range_name_the_setting(path, value):
 
 @pytest.mark.parametrize(
     ("path", "value"),
-    [("image.steps", "many"), ("image.steps", True), ("image.scheduler", "magic"), ("conditioning", "telepathy")],
+    [
+        ("image.steps", "many"),
+        ("image.steps", 2.5),
+        ("seed", math.inf),
+        ("video.frames", math.nan),
+        ("image.steps", True),
+        ("image.scheduler", "magic"),
+        ("conditioning", "telepathy"),
+    ],
 )
 def test_values_of_the_wrong_kind_are_quoted(path, value):
     with pytest.raises(ValueError, match=str(value)):
