@@ -185,6 +185,17 @@ class NextGPTModel(nn.Module):
         with torch.no_grad():
             return self._project(group.kind, group.hidden, group.embeddings)
 
+    @torch.no_grad()
+    def condition_again(self, prompt: Prompt, reply: Sequence[Segment]) -> Tensor:
+        """As ``condition``, for the signal run at the end of a ``reply`` that was given to ``prompt`` before."""
+        run = reply[-1]
+        if not isinstance(run, SignalSegment):
+            raise ValueError("a reply that conditions a decoder ends with a signal run")
+        embeds = self.embed_segments([*prompt.segments, *reply])
+        mask = torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device)
+        states, width = self.language_model.states(embeds, mask), len(run.ids)
+        return self._project(run.kind, states[:, -width:], embeds[:, -width:])
+
     def _project(self, kind: str, hidden: Tensor, embeddings: Tensor) -> Tensor:
         projection = self.output_projection[kind]
         weight = next(projection.parameters())

@@ -27,6 +27,7 @@ from nextgpt_chat.content import (
     Video,
 )
 from nextgpt_chat.picturebook import CLIP_FPS, SAMPLE_RATE, Clip, Scene, Sound, animate, draw, play
+from nextgpt_chat.pipeline import REMADE, find_generated
 
 _SCENE = Scene("car", "red", "big", "middle", "grass")
 
@@ -59,6 +60,12 @@ class FakePipeline:
             yield from self._stream(conv, settings, seed, modalities, cancel or threading.Event())
         finally:
             self.running -= 1
+
+    def remake(self, conv, part_id, *, settings=None, seed=None, cancel=None) -> Iterator[Event]:
+        _, first = find_generated(conv.turns, part_id)
+        self.seen.append((settings, seed, {first.kind}, first))
+        made = yield from self._make(first.kind, seed, cancel or threading.Event(), settings, first)
+        yield Finished(Reply((made,) if made else (), seed, {}, made is None))
 
     def _stream(self, conv, settings, seed, modalities, cancel) -> Iterator[Event]:
         turn = conv.turns[-1]
@@ -97,10 +104,12 @@ class FakePipeline:
             return "I got " + ", ".join(part.kind for part in turn.media) + "."
         return f"You said: {turn.text}"
 
-    def _make(self, kind: str, seed: int, cancel: threading.Event) -> Iterator[Event]:
-        part = MediaPart(
-            _medium(kind, seed), caption=f"a red car ({kind})", generated=True, details={"seed": seed, "steps": 4}
-        )
+    def _make(self, kind: str, seed: int, cancel: threading.Event, settings=None, first=None) -> Iterator[Event]:
+        details = {"seed": seed, "steps": 4, "guidance_scale": 3.0, "conditioning": "signal"}
+        if first is not None:
+            details |= {"steps": getattr(settings, kind).steps, "conditioning": settings.conditioning}
+            details[REMADE] = first.id
+        part = MediaPart(_medium(kind, seed), caption=f"a red car ({kind})", generated=True, details=details)
         yield MediaStarted(part.id, kind, part.caption)
         preview = draw(_SCENE, seed)
         for step in range(1, self.steps + 1):

@@ -189,7 +189,7 @@ class Making:
             return
         finally:
             self._spend(kind, began)
-        part = MediaPart(media, self._caption, "", True, self._details(media), ident)
+        part = MediaPart(media, self._caption, "", True, details_of(media, self._request), ident)
         self._parts.append(part)
         yield MediaReady(ident, part)
         if notice := getattr(media, "notice", None):  # a picture that the safety checker refused
@@ -220,18 +220,6 @@ class Making:
         self._words = ""
         return _SENTENCE_END.split(words)[-1] if words else self._caption or self._request.turns[-1].text
 
-    def _details(self, media: Media) -> dict[str, Any]:
-        """How it was made: nothing that differs between two runs with one seed. ``seconds``: its length."""
-        settings = getattr(self._request.settings, media.kind)
-        details = {
-            "seed": self._request.seed,
-            "steps": settings.steps,
-            "guidance_scale": settings.guidance_scale,
-            "scheduler": settings.scheduler,
-            "conditioning": self._request.settings.conditioning,
-        }
-        return details if isinstance(media, Image) else details | {"seconds": round(media.seconds, 3)}
-
     def _failed(self, ident: str, kind: str, error: Exception) -> Failed:
         message = failure_message(kind, error)
         self._notices.append(message)
@@ -245,6 +233,19 @@ class Making:
 
     def _spend(self, stage: str, began: float) -> None:
         self._timings[stage] = self._timings.get(stage, 0.0) + time.perf_counter() - began
+
+
+def details_of(media: Media, request: Request) -> dict[str, Any]:
+    """How it was made: nothing that differs between two runs with one seed. ``seconds``: its length."""
+    settings = getattr(request.settings, media.kind)
+    details = {
+        "seed": request.seed,
+        "steps": settings.steps,
+        "guidance_scale": settings.guidance_scale,
+        "scheduler": settings.scheduler,
+        "conditioning": request.settings.conditioning,
+    }
+    return details if isinstance(media, Image) else details | {"seconds": round(media.seconds, 3)}
 
 
 def failure_message(kind: str, error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,13 +14,14 @@ from ..checkpoints import Manifest, UnknownMedia, find_checkpoint, load_known_wo
 from ..checkpoints.manifest import NOUNS
 from ..checkpoints.planning import MemoryPlan, resolve_plan
 from ..config import GenerationSettings
-from ..content import MODALITIES, Event, Finished, Reply
+from ..content import MODALITIES, Event, Finished, MediaPart, Reply, Turn
 from ..conversation import Conversation
 from ..errors import BusyError, CheckpointError, LimitError
 from ..known_world import KnownWorld
 from ..model import NextGPTModel
 from ..prompting import make_template
 from .making import Making, Parts, Request, check_sizes
+from .remaking import Remaking, find_generated
 from .rendering import Renderer
 from .seeds import random_seed
 
@@ -185,15 +187,45 @@ class NextGPTPipeline:
             ValueError: for a conversation that does not end with the user's turn, or an unknown modality.
             Any error leaves the conversation with the user's turn and without a reply.
         """
-        request = self._request(conv, settings, seed, modalities, previews)
+        if not conv.turns or conv.turns[-1].role != "user":
+            raise ValueError("there is nothing to answer: the conversation must end with a user's turn")
+        request = self._request(conv.turns, settings, seed, modalities, previews)
         return self._run(conv, request, cancel.is_set if cancel is not None else lambda: False, wait)
+
+    def remake(
+        self,
+        conv: Conversation,
+        part_id: str,
+        settings: GenerationSettings | None = None,
+        seed: int | None = None,
+        cancel: threading.Event | None = None,
+        *,
+        wait: bool = True,
+        previews: bool = True,
+    ) -> Iterator[Event]:
+        """Makes one medium of an earlier reply once more, with other settings; the words stay as they are.
+
+        ``part_id``: of a medium that the model made in ``conv``, which is not changed (`add_remade` puts the new one
+        in). Other arguments and errors as in `stream`; the last event's reply holds the new medium alone. With the
+        settings and the seed of the first one, it is the same medium again, but for rounding.
+        """
+        index, part = find_generated(conv.turns, part_id)
+        request = self._request(conv.turns[: index + 1], settings, seed, (part.kind,), previews)
+        return self._remake(request, part, cancel.is_set if cancel is not None else lambda: False, wait)
+
+    def _remake(
+        self, request: Request, part: MediaPart, should_stop: Callable[[], bool], wait: bool
+    ) -> Iterator[Event]:
+        making = Remaking(self._parts, request, part, should_stop)
+        with self._held(wait, should_stop):
+            yield from making.events()
+        yield Finished(making.reply(making.cancelled))
 
     def _run(
         self, conv: Conversation, request: Request, should_stop: Callable[[], bool], wait: bool
     ) -> Iterator[Event]:
         making = Making(self._parts, request, should_stop)
-        held = self._acquire(wait, should_stop)
-        try:
+        with self._held(wait, should_stop):
             try:
                 yield from making.events()
             except GeneratorExit:
@@ -201,11 +233,18 @@ class NextGPTPipeline:
                 raise
             reply = making.reply(making.cancelled)
             conv.add_assistant(reply.parts, cancelled=reply.cancelled)
+        yield Finished(reply)
+
+    @contextmanager
+    def _held(self, wait: bool, should_stop: Callable[[], bool]) -> Iterator[None]:
+        """The lock, if it is got before the caller cancels."""
+        held = self._acquire(wait, should_stop)
+        try:
+            yield
         finally:
             if held:
                 self._holder = None
                 self._lock.release()
-        yield Finished(reply)
 
     def _acquire(self, wait: bool, should_stop: Callable[[], bool]) -> bool:
         """Waits for the lock; False if the caller cancelled meanwhile."""
@@ -222,15 +261,12 @@ class NextGPTPipeline:
 
     def _request(
         self,
-        conv: Conversation,
+        turns: tuple[Turn, ...],
         settings: GenerationSettings | None,
         seed: int | None,
         modalities: Collection[str] | None,
         previews: bool,
     ) -> Request:
-        turns = conv.turns
-        if not turns or turns[-1].role != "user":
-            raise ValueError("there is nothing to answer: the conversation must end with a user's turn")
         settings = settings or GenerationSettings()
         if seed is not None:
             settings = settings.with_value("seed", int(seed))  # checks its range

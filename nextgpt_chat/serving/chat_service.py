@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from ..config import GenerationSettings
-from ..content import MODALITIES, TextPart, Turn
+from ..content import MODALITIES, Event, MediaPart, MediaReady, TextPart, Turn
 from ..errors import BusyError, LimitError, NextGPTError
 from ..media import Limits
+from ..pipeline import add_remade
 from .open_talk import OpenTalk
 from .runner import Job, Runner
 from .sessions import Session, SessionStore
 from .talk_keeping import TalkKeeper
 from .talk_library import Cleaned
-from .talk_store import TalkStore
+from .talk_store import NO_TURN, TalkStore
+from .variations import find_part, variation
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +95,50 @@ class ChatService:
                 raise NextGPTError("There is no reply to make again. Send a message first.")
             talk.conversation.append(turn)
             return self._submit(session, talk, secrets.randbelow(2**31), before, len(talk.conversation))
+
+    def edit(self, session: Session, index: int, text: str) -> Job:
+        """Says an earlier message of the user's in other words, with its files; what followed it is replaced by the
+        new reply. Errors as in :meth:`send`."""
+        talk = session.talk
+        with self._turn(talk):
+            before = talk.conversation.turns
+            if not 0 <= index < len(before) or before[index].role != "user":
+                raise NextGPTError(NO_TURN)
+            self._check(talk, text, ())
+            self.runner.check_room()
+            _restore(talk, before[:index])
+            try:
+                talk.conversation.add_user(text, list(before[index].media))
+            except NextGPTError:
+                _restore(talk, before)
+                raise
+            return self._submit(session, talk, session.settings.seed, before, index)
+
+    def again(self, session: Session, part_id: str, how: str) -> Job:
+        """Makes a medium of the talk once more, beside the first; ``how``: see :func:`variation`.
+
+        Raises NextGPTError where the talk has no such medium of the model's, BusyError while a reply is made.
+        """
+        talk = session.talk
+        with self._turn(talk):
+            self.runner.check_room()
+            part = find_part(talk.conversation.turns, part_id)
+            return self._submit_again(talk, part_id, *variation(part, how, session.settings))
+
+    def rate(self, session: Session, index: int, liked: bool | None, reason: str = "") -> None:
+        """What the user thinks of the reply at ``index``; None takes it back. Raises NextGPTError for a turn that is
+        none of the model's."""
+        talk = session.talk
+        with talk.lock:
+            turns = talk.conversation.turns
+            if not 0 <= index < len(turns) or turns[index].role != "assistant":
+                raise NextGPTError(NO_TURN)
+            if self.store is not None and talk.owner is not None and talk.id is not None:
+                self.store.rate(talk.owner, talk.id, index, liked, reason)
+            talk.ratings.pop(index, None)
+            if liked is not None:
+                talk.ratings[index] = (liked, reason.strip()[:500])
+            del talk.shown[index:]
 
     def undo(self, session: Session) -> Turn | None:
         """Takes back the last message and its reply; returns the user's turn. Raises BusyError while one is made."""
@@ -271,10 +317,7 @@ class ChatService:
                     self._keeper.take_back(talk, keep, before)
                 else:
                     self._keeper.end(talk)
-                talk.job = None
-                self._rest(talk)
-                if talk.closed:
-                    talk.files.remove()
+                self._let_go(talk)
 
         with talk.lock:  # ``ended`` waits for it, however quick the runner is
             try:
@@ -298,6 +341,31 @@ class ChatService:
                 self._keeper.take_back(talk, keep, before)
                 raise
             return talk.job
+
+    def _submit_again(self, talk: OpenTalk, part_id: str, settings: GenerationSettings, seed: int) -> Job:
+        made: list[MediaPart] = []
+
+        def ended(job: Job) -> None:
+            with talk.lock:
+                job.undone = not made or job.error is not None
+                if not job.undone:
+                    self._keeper.change(talk, add_remade(talk.conversation, made[0]))
+                self._let_go(talk)
+
+        def heard(event: Event) -> None:
+            if isinstance(event, MediaReady):
+                made.append(event.part)
+
+        with talk.lock:
+            talk.job = self.runner.submit(talk.conversation, settings, seed, None, ended, heard, remake=part_id)
+            return talk.job
+
+    def _let_go(self, talk: OpenTalk) -> None:
+        """A job has ended."""
+        talk.job = None
+        self._rest(talk)
+        if talk.closed:
+            talk.files.remove()
 
     def _stop_and_wait(self, talk: OpenTalk) -> None:
         job = talk.job

@@ -25,8 +25,9 @@ class OpenTalk:
     """One talk, shared by all sessions that have it open. ``owner`` None: it is not kept, and goes with its session.
 
     ``id`` names it in the store, from its first message on. ``shown`` is a place where a page keeps what it has
-    rendered, turn by turn; ``notices`` are sentences shown with a stored reply, by the turn's index. ``unkept`` holds
-    the sha256 of media that the store had no room for: they are shown from ``files`` as long as the talk is open.
+    rendered, turn by turn. By the turn's index: ``notices`` are sentences shown with a stored reply, ``ratings`` what
+    the user thinks of it. ``unkept`` holds the sha256 of media that the store had no room for: they are shown from
+    ``files`` as long as the talk is open.
     """
 
     def __init__(self, root: Path, limits: Limits, owner: str | None = None) -> None:
@@ -36,6 +37,7 @@ class OpenTalk:
         self.files = MediaFiles(root)
         self.unkept: set[str] = set()
         self.notices: dict[int, tuple[str, ...]] = {}
+        self.ratings: dict[int, tuple[bool, str]] = {}
         self.shown: list = []
         self.job: Job | None = None
         self.writer: ReplyWriter | None = None

@@ -6,6 +6,7 @@ begins only when the stopped one has really ended.
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 import time
@@ -27,7 +28,7 @@ _FAULT = "Something went wrong while the model was loaded; the server's log says
 
 class Pipeline(Protocol):
     """What the runner needs of a pipeline. ``name``, ``summary``, ``licence`` (str), ``modalities`` and ``defaults``
-    (the checkpoint's own settings) are used where they exist."""
+    (the checkpoint's own settings) are used where they exist, and ``remake``, which makes one medium once more."""
 
     def stream(
         self,
@@ -70,7 +71,10 @@ class Job:
         modalities: Any,
         on_end: Callable[[Job], None],
         on_event: Callable[[Event], Event | None],
+        remake: str | None = None,
     ) -> None:
+        self.remake = remake
+        """Id of the medium to make once more; None: a reply is made."""
         self.conversation = conversation
         self.settings = settings
         self.seed = seed
@@ -83,6 +87,8 @@ class Job:
         self.undone = False
         """Set when it ends: no reply came of it and the talk is as it was before."""
         self.error: BaseException | None = None
+        self.context = contextvars.copy_context()
+        """Of the request that asked for it: ZeroGPU charges whom that names."""
         self._runner = runner
         self._on_end = on_end
         self._on_event = on_event
@@ -186,11 +192,12 @@ class Runner:
         modalities: Any = None,
         on_end: Callable[[Job], None] = lambda job: None,
         on_event: Callable[[Event], Event | None] = lambda event: None,
+        remake: str | None = None,
     ) -> Job:
-        """Queues a turn. Raises BusyError when too many wait. ``on_end`` runs in the runner's or the caller's thread,
-        before those who watch hear of the end; ``on_event`` in the runner's, before they see the event, and may return
-        one to follow it."""
-        job = Job(self, conversation, settings, seed, modalities, on_end, on_event)
+        """Queues a turn, or (``remake``: its id) one medium to be made once more. Raises BusyError when too many wait.
+        ``on_end`` runs in the runner's or the caller's thread, before those who watch hear of the end; ``on_event`` in
+        the runner's, before they see the event, and may return one to follow it."""
+        job = Job(self, conversation, settings, seed, modalities, on_end, on_event, remake)
         with self._change:
             self.check_room()
             self._jobs.append(job)
@@ -246,7 +253,7 @@ class Runner:
                 job = self._current = self._jobs.popleft()
             error: BaseException | None = None
             try:
-                self._make(job)
+                job.context.run(self._make, job)
             except BaseException as raised:  # one turn's failure must not end the thread
                 error = raised
             with self._change:
@@ -265,15 +272,15 @@ class Runner:
         began = time.monotonic()
         late = False
         # The stream is always read to its end, also after a cancel: only then has the pipeline tidied up.
-        for event in self.pipeline.stream(
-            job.conversation,
-            settings=job.settings,
-            seed=job.seed,
-            modalities=job.modalities,
-            cancel=job.cancelled,
-        ):
+        for event in self._events_of(job):
             job.put(event)
             if not late and not isinstance(event, Finished) and time.monotonic() - began > self._turn_seconds:
                 late = True
                 job.put(Notice(f"This reply was stopped after {self._turn_seconds:g} seconds, the longest allowed."))
                 job.cancelled.set()
+
+    def _events_of(self, job: Job) -> Iterator[Event]:
+        given = {"settings": job.settings, "seed": job.seed, "cancel": job.cancelled}
+        if job.remake is not None:
+            return self.pipeline.remake(job.conversation, job.remake, **given)
+        return self.pipeline.stream(job.conversation, modalities=job.modalities, **given)

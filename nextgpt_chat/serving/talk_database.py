@@ -41,6 +41,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (turn, sha256)) WITHOUT ROWID""",
         "CREATE INDEX uses_of_medium ON uses (sha256)",
     ),
+    (
+        """CREATE TABLE ratings (
+            turn INTEGER PRIMARY KEY REFERENCES turns ON DELETE CASCADE, liked INTEGER NOT NULL,
+            reason TEXT NOT NULL, at REAL NOT NULL)""",
+    ),
 )
 """Statements that bring a database from version n to n + 1; PRAGMA user_version counts them. Only ever append."""
 

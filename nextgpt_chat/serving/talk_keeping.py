@@ -7,6 +7,7 @@ import logging
 
 from ..content import Event, Finished, MediaReady, Notice, Turn
 from ..errors import LimitError, NextGPTError
+from ..pipeline import REMADE
 from .open_talk import OpenTalk
 from .talk_store import TalkStore
 
@@ -42,7 +43,7 @@ class TalkKeeper:
                 self.store.delete(talk.owner, talk_id)
             raise
         talk.id = talk_id
-        talk.notices = {index: said for index, said in talk.notices.items() if index < keep}
+        _forget(talk, keep)
 
     def take(self, talk: OpenTalk, event: Event) -> Event | None:
         """Stores an event of the reply before anybody is shown it. Returns what else to say, where that failed."""
@@ -84,7 +85,19 @@ class TalkKeeper:
         """Takes the turns from index ``keep`` on out of the store. Raises NextGPTError with nothing changed."""
         if self.store is not None and talk.owner is not None and talk.id is not None:
             self.store.replace_from(talk.owner, talk.id, keep)
-            talk.notices = {index: said for index, said in talk.notices.items() if index < keep}
+            _forget(talk, keep)
+
+    def change(self, talk: OpenTalk, index: int) -> None:
+        """The turn at ``index`` has another medium now. Where the store has no room for it, the talk has it as long as
+        it is open."""
+        if self.store is None or talk.owner is None or talk.id is None:
+            return
+        turn = talk.conversation.turns[index]
+        try:
+            self.store.change_turn(talk.owner, talk.id, index, turn)
+        except NextGPTError as error:
+            logger.error("A medium could not be stored: %s", error)
+            talk.unkept |= {part.media.sha256 for part in turn.media if part.details.get(REMADE)}
 
     def load(self, talk: OpenTalk, talk_id: str) -> None:
         """Fills an open talk from the store. Raises NextGPTError where its owner has none of this id."""
@@ -92,11 +105,17 @@ class TalkKeeper:
             raise NextGPTError("No talks are kept for this browser. Allow cookies for this page and reload it.")
         conversation = self.store.load(talk.owner, talk_id)
         conversation.limits = talk.conversation.limits
-        notices = self.store.notices(talk.owner, talk_id)
+        notices, ratings = self.store.notices(talk.owner, talk_id), self.store.ratings(talk.owner, talk_id)
         with talk.lock:
-            talk.id, talk.conversation, talk.notices = talk_id, conversation, notices
+            talk.id, talk.conversation, talk.notices, talk.ratings = talk_id, conversation, notices, ratings
             talk.shown.clear()
             talk.unkept.clear()
+
+
+def _forget(talk: OpenTalk, keep: int) -> None:
+    """What belongs to turns from index ``keep`` on."""
+    talk.notices = {index: said for index, said in talk.notices.items() if index < keep}
+    talk.ratings = {index: said for index, said in talk.ratings.items() if index < keep}
 
 
 @contextlib.contextmanager

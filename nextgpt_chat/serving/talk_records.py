@@ -17,6 +17,31 @@ _NOUNS = {"image": "picture", "audio": "sound", "video": "clip"}
 
 
 @dataclass(frozen=True)
+class TalkInfo:
+    """A line of the list of talks. ``title`` is empty before the first message; times in seconds since 1970;
+    ``token``: what its link ends in, where it is shared."""
+
+    id: str
+    title: str
+    created: float
+    updated: float
+    turns: int
+    token: str | None = None
+
+    @property
+    def shared(self) -> bool:
+        return self.token is not None
+
+
+@dataclass(frozen=True)
+class SharedTalk:
+    """A talk as those see it who have its link; changing ``conversation`` changes nothing in the store."""
+
+    title: str
+    conversation: Conversation
+
+
+@dataclass(frozen=True)
 class Record:
     """One turn as it is stored: ``parts`` is JSON in Conversation's own form, ``words`` what a search looks through,
     ``media`` the sha256 of the media that it refers to."""

@@ -13,7 +13,6 @@ import sqlite3
 import time
 import weakref
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..content import MediaPart, Turn
@@ -21,44 +20,21 @@ from ..conversation import Conversation
 from ..errors import BusyError, LimitError, NextGPTError
 from . import talk_export
 from .talk_database import MEDIA, TalkDatabase
-from .talk_library import Batch, Cleaned, MediaLibrary
+from .talk_library import Cleaned, MediaLibrary
 from .talk_media import MediaFolder
-from .talk_records import Record, clean_title, conversation_of, fold, record_of, title_of
+from .talk_records import SharedTalk, TalkInfo, clean_title, conversation_of, fold, record_of
 from .talk_reply import ReplyWriter
+from .talk_rows import count, insert, key_of, retitle, touch
 
 _NOT_HERE = (
     "This talk is not here: it was deleted, or it belongs to another browser. Choose one from the list, or start a "
     "new one."
 )
+NO_TURN = "This message is not in the talk any more. Reload the page to see the talk as it is."
 _NO_MEDIUM = "This file is not here: its talk was deleted, or it belongs to another browser."
 _NO_LINK = "There is no talk at this link: it is no longer shared, or the link is not complete. Ask for a new one."
 _OWNER = re.compile(r"[0-9a-f]{64}")
 _SEARCH_WORDS = 10
-
-
-@dataclass(frozen=True)
-class TalkInfo:
-    """A line of the list of talks. ``title`` is empty before the first message; times in seconds since 1970;
-    ``token``: what its link ends in, where it is shared."""
-
-    id: str
-    title: str
-    created: float
-    updated: float
-    turns: int
-    token: str | None = None
-
-    @property
-    def shared(self) -> bool:
-        return self.token is not None
-
-
-@dataclass(frozen=True)
-class SharedTalk:
-    """A talk as those see it who have its link; changing ``conversation`` changes nothing in the store."""
-
-    title: str
-    conversation: Conversation
 
 
 class TalkStore:
@@ -147,7 +123,7 @@ class TalkStore:
                 "UPDATE talks SET title = ?, folded = ?, named = ? WHERE id = ?",
                 (title, fold(title), bool(title), talk_id),
             )
-            _retitle(connection, talk_id)
+            retitle(connection, talk_id)
         return self.info(owner, talk_id).title
 
     def delete(self, owner: str, talk_id: str) -> None:
@@ -193,20 +169,62 @@ class TalkStore:
         self.info(owner, talk_id)  # a stranger's media are not even encoded
         with self._library.batch(_media(turns)) as batch, self._talk(owner, talk_id) as connection:
             self._check_quiet(talk_id)
-            count = _count(connection, talk_id)
-            if turn_index is not None and not 0 <= turn_index <= count:
-                raise NextGPTError(
-                    "This message is not in the talk any more. Reload the page to see the talk as it is."
-                )
-            keep = count if turn_index is None else turn_index
+            there = count(connection, talk_id)
+            if turn_index is not None and not 0 <= turn_index <= there:
+                raise NextGPTError(NO_TURN)
+            keep = there if turn_index is None else turn_index
             connection.execute("DELETE FROM turns WHERE talk = ? AND position >= ?", (talk_id, keep))
             for turn in turns:
-                _insert(connection, talk_id, record_of(turn), batch)
-            _retitle(connection, talk_id)
-            _touch(connection, talk_id)
+                insert(connection, talk_id, record_of(turn), batch)
+            retitle(connection, talk_id)
+            touch(connection, talk_id)
             unused = self._library.drop_unused(connection)
         self._library.remove_files(unused)
         return keep + len(turns) - 1
+
+    def change_turn(self, owner: str, talk_id: str, index: int, turn: Turn) -> None:
+        """Puts ``turn`` in the place of the one at ``index``; its notices and its rating stay. Errors as in
+        :meth:`append_turn`."""
+        self.info(owner, talk_id)
+        with self._library.batch(turn.media) as batch, self._talk(owner, talk_id) as connection:
+            self._check_quiet(talk_id)
+            key = key_of(connection, talk_id, index)
+            if key is None:
+                raise NextGPTError(NO_TURN)
+            record = record_of(turn)
+            connection.execute(
+                "UPDATE turns SET cancelled = ?, parts = ?, words = ? WHERE key = ?",
+                (record.cancelled, record.parts, record.words, key),
+            )
+            batch.use(connection, key, record.media)
+            touch(connection, talk_id)
+
+    def rate(self, owner: str, talk_id: str, index: int, liked: bool | None, reason: str = "") -> None:
+        """What the owner thinks of the reply at ``index``, with a reason of at most 500 characters; None takes it back.
+
+        Raises NextGPTError where there is no reply at this place.
+        """
+        with self._talk(owner, talk_id) as connection:
+            key = key_of(connection, talk_id, index)
+            if key is None:
+                raise NextGPTError(NO_TURN)
+            connection.execute("DELETE FROM ratings WHERE turn = ?", (key,))
+            if liked is not None:
+                connection.execute(
+                    "INSERT INTO ratings (turn, liked, reason, at) VALUES (?, ?, ?, ?)",
+                    (key, bool(liked), reason.strip()[:500], time.time()),
+                )
+
+    def ratings(self, owner: str, talk_id: str) -> dict[int, tuple[bool, str]]:
+        """Index of a reply → whether it was liked, and why."""
+        self.info(owner, talk_id)
+        rows = self._database.rows(
+            "SELECT (SELECT COUNT(*) FROM turns AS earlier WHERE earlier.talk = turns.talk AND earlier.position < "
+            "turns.position) AS place, liked, reason FROM ratings JOIN turns ON turns.key = ratings.turn "
+            "WHERE turns.talk = ?",
+            talk_id,
+        )
+        return {row["place"]: (bool(row["liked"]), row["reason"]) for row in rows}
 
     def begin_reply(self, owner: str, talk_id: str, every: float = 0.25) -> ReplyWriter:
         """Adds the assistant's turn, as a cancelled one without words, and returns what writes it (see ReplyWriter).
@@ -220,7 +238,7 @@ class TalkStore:
             ).fetchone()
             if last is None or last["role"] != "user":
                 raise NextGPTError("There is no message to answer in this talk. Send one first.")
-            key = _insert(connection, talk_id, record_of(Turn("assistant", (), cancelled=True)))
+            key = insert(connection, talk_id, record_of(Turn("assistant", (), cancelled=True)))
             writer = ReplyWriter(
                 lambda turn, notices, missing: self._write_reply(talk_id, key, turn, notices, missing),
                 lambda: self._remove_reply(key),
@@ -312,15 +330,15 @@ class TalkStore:
             raise ValueError(f"an owner is what owner_of() returns, not {owner!r}")
         talk_id, now = secrets.token_urlsafe(16), time.time()
         with self._library.batch(_media(turns)) as batch, self._database.transaction() as connection:
-            (count,) = connection.execute("SELECT COUNT(*) FROM talks WHERE owner = ?", (owner,)).fetchone()
-            if count >= self.talks_per_owner:
-                raise LimitError(f"There are {count} talks, the most that are kept for one browser. Delete old ones.")
+            (kept,) = connection.execute("SELECT COUNT(*) FROM talks WHERE owner = ?", (owner,)).fetchone()
+            if kept >= self.talks_per_owner:
+                raise LimitError(f"There are {kept} talks, the most that are kept for one browser. Delete old ones.")
             connection.execute(
                 "INSERT INTO talks (id, owner, created, updated) VALUES (?, ?, ?, ?)", (talk_id, owner, now, now)
             )
             for turn in turns:
-                _insert(connection, talk_id, record_of(turn), batch)
-            _retitle(connection, talk_id)
+                insert(connection, talk_id, record_of(turn), batch)
+            retitle(connection, talk_id)
         return talk_id
 
     def _check_quiet(self, talk_id: str) -> None:
@@ -340,7 +358,7 @@ class TalkStore:
             ).rowcount
             if there:
                 batch.use(connection, key, record.media)
-                _touch(connection, talk_id)
+                touch(connection, talk_id)
             return bool(there)
 
     def _remove_reply(self, key: int) -> None:
@@ -354,37 +372,6 @@ def _check_id(value: object, message: str) -> None:
     """Ids come from browsers: what cannot be one of ours does not reach the database."""
     if not isinstance(value, str) or not value.isascii():
         raise NextGPTError(message)
-
-
-def _insert(connection: sqlite3.Connection, talk_id: str, record: Record, batch: Batch | None = None) -> int:
-    """Adds a turn at the end, with media from ``batch``; returns its key."""
-    key = connection.execute(
-        "INSERT INTO turns (talk, position, role, cancelled, parts, words) VALUES (?, ?, ?, ?, ?, ?)",
-        (talk_id, _count(connection, talk_id), record.role, record.cancelled, record.parts, record.words),
-    ).lastrowid
-    assert key is not None
-    if batch is not None:
-        batch.use(connection, key, record.media)
-    return key
-
-
-def _count(connection: sqlite3.Connection, talk_id: str) -> int:
-    return connection.execute("SELECT COUNT(*) FROM turns WHERE talk = ?", (talk_id,)).fetchone()[0]
-
-
-def _touch(connection: sqlite3.Connection, talk_id: str) -> None:
-    connection.execute("UPDATE talks SET updated = ? WHERE id = ?", (time.time(), talk_id))
-
-
-def _retitle(connection: sqlite3.Connection, talk_id: str) -> None:
-    """The title of the first message, where the user gave none."""
-    first = connection.execute(
-        "SELECT parts FROM turns WHERE talk = ? AND role = 'user' ORDER BY position LIMIT 1", (talk_id,)
-    ).fetchone()
-    title = title_of(json.loads(first["parts"])) if first else ""
-    connection.execute(
-        "UPDATE talks SET title = ?, folded = ? WHERE id = ? AND NOT named", (title, fold(title), talk_id)
-    )
 
 
 def _media(turns: Iterable[Turn]) -> list[MediaPart]:

@@ -16,7 +16,7 @@ MINI_RECIPES = {
         steps=3000, learning_rate=2e-3, batch=64, average=0.998, warmup=200, weight_decay=0.05, muon=True
     ),
     "lm": Recipe(steps=4000, learning_rate=2e-3, batch=32, average=0.998, warmup=200, weight_decay=0.05),
-    "image": Recipe(steps=4600, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200, muon=True),
+    "image": Recipe(steps=3600, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200, muon=True),
     "audio-vae": Recipe(steps=1200, learning_rate=1.5e-3, batch=16, average=0.998),
     "vocoder": Recipe(steps=3000, learning_rate=1e-3, batch=16, average=0.998, precision="fp32"),
     "audio": Recipe(steps=3000, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200),

@@ -30,6 +30,7 @@ from ..content import (
 )
 from ..serving import OpenTalk, Waiting
 from . import texts
+from .acts import Rating, edit_act, medium_acts, rating_acts, variant_of
 
 Message = dict[str, Any]
 Address = Callable[[MediaPart], str]
@@ -95,19 +96,19 @@ def media_block(part: MediaPart, address: Address) -> Message:
             f'height="{height}"></video>'
         )
     # One line without blank lines: Markdown must take it as one piece of HTML.
-    return text_block(f'<figure class="medium {part.kind}">{player}{_made(part, at, noun)}</figure>')
+    named = f"medium {part.kind} variant" if variant_of(part) else f"medium {part.kind}"
+    return text_block(f'<figure class="{named}">{player}{_made(part, at, noun)}</figure>')
 
 
 def _made(part: MediaPart, at: str, noun: str) -> str:
     if not part.generated:
         return ""
-    facts = [texts.GENERATED.format(noun=noun)]
-    if part.caption:
-        facts.append(part.caption)
+    facts = [texts.GENERATED.format(noun=noun), variant_of(part), part.caption]
     if "seed" in part.details:
         facts.append(texts.SEED.format(seed=part.details["seed"]))
+    said = " · ".join(filter(None, facts))
     save = f'<a class="save" href="{at}?download" title="{_line(texts.SAVE_MEDIUM.format(noun=noun))}">{texts.SAVE}</a>'
-    return f'<figcaption class="made">{_line(" · ".join(facts))} {save}</figcaption>'
+    return f'<figcaption class="made">{_line(said)} <span class="acts">{save}{medium_acts(part)}</span></figcaption>'
 
 
 def _line(text: str) -> str:
@@ -121,13 +122,19 @@ def part_blocks(part: Part, address: Address, role: str) -> list[Message]:
     return [media_block(part, address)]
 
 
-def turn_message(turn: Turn, address: Address, notices: Sequence[str] = ()) -> Message:
-    """One Chatbot message for one turn; ``notices`` are sentences that were shown with it."""
+def turn_message(
+    turn: Turn, address: Address, notices: Sequence[str] = (), index: int | None = None, rating: Rating | None = None
+) -> Message:
+    """One Chatbot message for one turn; ``notices`` are sentences that were shown with it. With its ``index`` in the
+    talk it can be edited or rated."""
     content = [block for part in turn.parts for block in part_blocks(part, address, turn.role)]
     content += [note(notice) for notice in notices]
     if turn.cancelled:
         content.append(note(texts.STOPPED))
-    return {"role": turn.role, "content": content or [note(texts.NO_REPLY)]}
+    content = content or [note(texts.NO_REPLY)]
+    if index is not None:
+        content.append(text_block(edit_act(index, turn) if turn.role == "user" else rating_acts(index, rating)))
+    return {"role": turn.role, "content": content}
 
 
 def talk_messages(
@@ -135,14 +142,16 @@ def talk_messages(
     shown: list[tuple[Turn, Message]],
     address: Address,
     notices: Mapping[int, Sequence[str]] | None = None,
+    ratings: Mapping[int, Rating] | None = None,
 ) -> list[Message]:
-    """All messages of a talk. ``shown`` holds those rendered before, and is brought up to date; ``notices`` by the
-    index of their turn."""
+    """All messages of a talk. ``shown`` holds those rendered before, and is brought up to date; ``notices`` and
+    ``ratings`` by the index of their turn."""
     for index, turn in enumerate(turns):
         if index < len(shown) and shown[index][0] is turn:
             continue
         del shown[index:]
-        shown.append((turn, turn_message(turn, address, (notices or {}).get(index, ()))))
+        said = (notices or {}).get(index, ())
+        shown.append((turn, turn_message(turn, address, said, index, (ratings or {}).get(index))))
     del shown[len(turns) :]
     return [message for _, message in shown]
 

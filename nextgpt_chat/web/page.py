@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ import gradio as gr
 
 from ..serving import ChatService
 from . import texts
+from .acts import SPOKEN
 from .controls import Controls, build_controls
 from .examples import Example
 from .handlers import Programs, Settings, Status, Talking, Talks, Visits
@@ -64,6 +67,13 @@ def build_page(
         chatbot.retry(talking.retry, [session], turn, **_ONCE)
         chatbot.undo(talking.undo, [session], turn, **_SPEAKING)
         chatbot.clear(talking.clear, [session], turn, **_SPEAKING)
+        acts = gr.HTML(
+            f'<div data-spoken="{html.escape(json.dumps(SPOKEN))}"></div>',
+            elem_id="acts",
+            js_on_load=(ASSETS / "actions.js").read_text(encoding="utf-8") + "\n// 'act'",
+            apply_default_css=False,
+        )
+        acts.act(talking.act, [session], turn, **_SPEAKING)
         stop.click(talking.stop, [session], None, **_AT_ONCE)
 
         waiting = [header, footer, timer, *controls.all]

@@ -23,6 +23,38 @@ GENERATED = "AI-generated {noun}"
 SEED = "seed {seed}"
 WHOLE_PICTURE = "The whole picture, in a tab of its own"
 SAVE = "Save"
+EDIT = "Edit"
+EDIT_ABOUT = "Change this message; what follows it is replaced"
+SEND = "Send"
+CANCEL = "Cancel"
+GOOD = "Good"
+BAD = "Bad"
+LIKE = "This is a good reply"
+DISLIKE = "This is a bad reply"
+WHY = "What is wrong with this reply?"
+WHY_PLACEHOLDER = "In your own words, if you like"
+REASONS = ("Not what I asked for", "Wrong picture, sound or clip", "Looks or sounds bad", "Untrue", "Offensive")
+USE = "Use"
+USE_ABOUT = "Attach this {noun} to your next message"
+DETAILS = "Details"
+AGAIN = "Make it again:"
+AGAIN_SEED = "another seed"
+AGAIN_STEPS = "twice the steps"
+AGAIN_SETTINGS = "my settings now"
+AGAIN_CAPTION = "from the caption, to compare"
+AGAIN_SIGNAL = "from the signal tokens, to compare"
+MADE_AGAIN = "made again"
+BY_CAPTION = "made from the caption, to compare"
+REMAKING = "Making it again …"
+FACTS = {
+    "seed": "Seed",
+    "steps": "Steps",
+    "guidance_scale": "Guidance",
+    "scheduler": "Scheduler",
+    "conditioning": "Conditioned by",
+    "seconds": "Length in seconds",
+    "took": "Made in seconds",
+}
 SAVE_MEDIUM = "Save this {noun} as a file"
 
 STOP = "Stop"

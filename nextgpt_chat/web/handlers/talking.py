@@ -13,7 +13,9 @@ from ...content import Event
 from ...errors import NextGPTError
 from ...serving import Job, OpenTalk, Session, Waiting
 from ...serving.chat_service import words_of
+from ...serving.variations import find_part
 from .. import texts
+from ..acts import rating_acts
 from ..examples import Example
 from ..messages import LiveReply, Message, address_of, note, plain, talk_messages, text_block
 from ..talk_list import talk_list
@@ -59,6 +61,42 @@ class Talking:
         session = self.visits.session(session_id, request)
         yield from self._turn(session, lambda: self.service.retry(session))
 
+    def act(self, event: gr.EventData, session_id: str | None, request: gr.Request = None) -> Iterator[Updates]:
+        """A button within a message was pressed (assets/actions.js): nothing that it sends is taken on trust."""
+        session = self.visits.session(session_id, request)
+        said = {name: str(event._data.get(name) or "") for name in ("do", "of", "text")}
+        do, of, text = said["do"], said["of"], said["text"]
+        if do == "edit":
+            yield from self._turn(session, lambda: self.service.edit(session, _number(of), text), text, at=_number(of))
+        elif do.startswith("again-"):
+            yield from self._turn(session, lambda: self.service.again(session, of, do.removeprefix("again-")))
+        elif do == "use":
+            yield self._use(session, of, text)
+        else:
+            yield self._rate(session, _number(of), do, text)
+
+    def _use(self, session: Session, part_id: str, text: str) -> Updates:
+        """A medium goes into the composer, beside what is written there."""
+        back: Any = gr.skip()
+        try:
+            part = find_part(session.conversation.turns, part_id)
+            back = {"text": text, "files": [str(session.files.path_of(part))]}
+        except NextGPTError as error:
+            tell(error)
+        return gr.skip(), back, gr.skip(), session.id, gr.skip()
+
+    def _rate(self, session: Session, index: int, do: str, reason: str) -> Updates:
+        """Pressed once more, a thumb is taken back."""
+        liked = {"like": True, "dislike": False}.get(do)
+        try:
+            if liked is not None:
+                was = session.talk.ratings.get(index)
+                self.service.rate(session, index, None if was and was[0] is liked else liked, reason)
+        except NextGPTError as error:
+            tell(error)
+        shown = gr.skip() if session.busy else messages_of(session)
+        return shown, gr.skip(), gr.skip(), session.id, gr.skip()
+
     def undo(self, session_id: str | None, request: gr.Request = None) -> Updates:
         session = self.visits.session(session_id, request)
         try:
@@ -96,15 +134,21 @@ class Talking:
             yield from self._watch(session, talk, job)
 
     def _turn(
-        self, session: Session, begin: Callable[[], Job], text: str = "", files: Sequence[str] = ()
+        self,
+        session: Session,
+        begin: Callable[[], Job],
+        text: str = "",
+        files: Sequence[str] = (),
+        at: int | None = None,
     ) -> Iterator[Updates]:
-        """One turn on the page. What was written goes back to the composer where no reply comes of it."""
+        """One turn on the page. What was written goes back to the composer where no reply comes of it. ``at``: index
+        of the message that is said anew."""
         talk = session.talk
-        fresh = bool(text or files)
+        fresh = bool(text or files) and at is None
         written = {"text": text, "files": list(files)} if fresh else gr.skip()
         empty = {"text": "", "files": []} if fresh else gr.skip()
         if not session.busy:
-            yield _echo(session, text, files), empty, gr.update(visible=True), session.id, gr.skip()
+            yield _echo(session, text, files, at), empty, gr.update(visible=True), session.id, gr.skip()
         try:
             job = begin()
         except Exception as error:
@@ -120,7 +164,7 @@ class Talking:
         address = address_of(talk)
         live = LiveReply(address)
         with talk.lock:
-            history = talk_messages(job.turns, talk.shown, address, talk.notices)
+            history = talk_messages(job.turns, talk.shown, address, talk.notices, talk.ratings)
         listed = talk_list(self.service, session)
         # Without an owner nobody could come back to a reply: it ends with the page.
         events = job.events() if talk.owner is None else job.watch()
@@ -137,9 +181,10 @@ class Talking:
             return
         if job.undone:
             if job.error is None:
-                gr.Info(texts.STOPPED_EARLY)
+                gr.Info(texts.STOPPED if job.remake else texts.STOPPED_EARLY)
         else:
-            _keep(talk, job, live)
+            if job.remake is None:
+                _keep(talk, job, live)
             written = gr.skip()
         stop = gr.update(visible=session.busy)
         yield messages_of(session), written, stop, session.id, talk_list(self.service, session)
@@ -170,13 +215,22 @@ def _keep(talk: OpenTalk, job: Job, live: LiveReply) -> None:
     turns = talk.conversation.turns
     with talk.lock:
         if len(turns) == len(job.turns) + 1 and len(talk.shown) == len(job.turns):
-            talk.shown.append((turns[-1], live.last_message()))
+            message = live.last_message()
+            message["content"].append(text_block(rating_acts(len(talk.shown))))
+            talk.shown.append((turns[-1], message))
 
 
-def _echo(session: Session, text: str, files: Sequence[str]) -> list[Message]:
+def _number(text: str) -> int:
+    """The index that a browser sends; -1 where it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else -1
+
+
+def _echo(session: Session, text: str, files: Sequence[str], at: int | None = None) -> list[Message]:
     """The talk with what was just sent, at once: files take a moment to be read. (A retry takes the last reply
-    away instead.)"""
+    away instead; a message said anew, all that followed it.)"""
     talk = messages_of(session)
+    if at is not None:
+        del talk[max(at, 0) :]
     if text or files:
         content = [note(Path(file).name) for file in files]
         content += [text_block(plain(text))] if text.strip() else []

@@ -46,7 +46,7 @@ def messages_of(session: Session) -> list[Message]:
     """The Chatbot's messages of the open talk, without the reply in the making."""
     talk = session.talk
     with talk.lock:
-        return talk_messages(talk.conversation.turns, talk.shown, address_of(talk), talk.notices)
+        return talk_messages(talk.conversation.turns, talk.shown, address_of(talk), talk.notices, talk.ratings)
 
 
 def tell(error: BaseException) -> None:

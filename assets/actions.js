@@ -1,0 +1,101 @@
+// Buttons within messages: runs once, as Gradio's js_on_load, with element and trigger.
+// The server writes them (web/acts.py) and checks everything that is sent here.
+
+const composer = () => document.querySelector("#composer textarea");
+const spoken = (name) => JSON.parse(element.querySelector("[data-spoken]").dataset.spoken)[name];
+
+function field(tag, className, words) {
+    const made = document.createElement(tag);
+    made.className = className;
+    if (words) made.textContent = words;
+    return made;
+}
+
+// An earlier message is changed where it stands
+
+function edit(button) {
+    const bubble = button.closest(".message") || button.parentElement, words = button.getAttribute("placeholder") || "";
+    if (bubble.querySelector("form.edit")) return;
+    const form = field("form", "edit"), input = field("textarea", "words"), row = field("div", "row");
+    const send = field("button", "send", spoken("send")), cancel = field("button", "cancel", spoken("cancel"));
+    input.value = words;
+    input.rows = Math.min(8, words.split("\n").length + 1);
+    input.setAttribute("aria-label", spoken("edit"));
+    cancel.type = "button";
+    row.append(cancel, send);
+    form.append(input, field("p", "about", spoken("edit_about")), row);
+    const end = () => { form.remove(); button.focus(); };
+    form.addEventListener("submit", (event) => {
+        event.preventDefault();
+        end();
+        trigger("act", { do: "edit", of: button.value, text: input.value });
+    });
+    cancel.addEventListener("click", end);
+    input.addEventListener("keydown", (event) => {
+        event.stopPropagation(); // Gradio's own keys
+        if (event.key === "Escape") end();
+        if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); form.requestSubmit(); }
+    });
+    bubble.append(form);
+    input.focus();
+}
+
+// Why a reply is disliked
+
+function why(button) {
+    const box = document.createElement("dialog"), form = field("form", ""), input = field("textarea", "words");
+    box.className = "ask";
+    form.method = "dialog";
+    input.maxLength = 500;
+    input.rows = 3;
+    input.placeholder = spoken("why_placeholder");
+    input.setAttribute("aria-label", spoken("why"));
+    const reasons = field("div", "reasons");
+    for (const reason of spoken("reasons")) {
+        const one = field("button", "reason", reason);
+        one.type = "button";
+        one.addEventListener("click", () => { input.value = reason; input.focus(); });
+        reasons.append(one);
+    }
+    const cancel = field("button", "keep", spoken("cancel")), send = field("button", "send", spoken("send"));
+    cancel.value = "";
+    send.value = "yes";
+    const row = field("div", "row");
+    row.append(cancel, send);
+    form.append(reasons, input, row);
+    box.append(field("h2", "", spoken("why")), form);
+    box.setAttribute("aria-label", spoken("why"));
+    (element.closest(".gradio-container") || document.body).append(box);
+    box.addEventListener("close", () => {
+        if (box.returnValue === "yes") trigger("act", { do: "dislike", of: button.value, text: input.value });
+        box.remove();
+        button.focus();
+    });
+    box.showModal();
+}
+
+document.addEventListener("click", (event) => {
+    const button = event.target.closest && event.target.closest("#chatbot button.act");
+    if (!button) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (button.name === "edit") return edit(button);
+    if (button.name === "dislike" && !button.classList.contains("chosen")) return why(button);
+    const written = composer() ? composer().value : "";
+    trigger("act", { do: button.name, of: button.value, text: button.name === "use" ? written : "" });
+    if (button.name === "use" && composer()) composer().focus();
+}, true);
+
+// Esc stops the reply, wherever the keys go; a menu, a dialogue or a field being edited has it first
+
+document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.defaultPrevented || document.querySelector("dialog[open], details.more[open]")) return;
+    const stop = document.querySelector("#stop");
+    if (stop && stop.offsetParent && !event.target.closest("form")) stop.click();
+});
+
+// Gradio labels a message with its source; without a label, people who listen get what it shows
+
+const chatbot = document.querySelector("#chatbot");
+const unlabel = () => chatbot.querySelectorAll("[data-testid][aria-label*='<']").forEach((one) => one.removeAttribute("aria-label"));
+if (chatbot) new MutationObserver(unlabel).observe(chatbot, { subtree: true, childList: true, attributeFilter: ["aria-label"] });

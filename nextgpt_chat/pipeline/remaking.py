@@ -1,0 +1,128 @@
+"""One medium of an earlier reply made once more: with another seed, more steps, or conditioned by its caption.
+
+The words stay as they are: the language model reads the talk up to the medium's signal tokens again, which gives their
+hidden states back, and its decoder runs anew. So two ways of making one thing can stand side by side.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+
+from ..content import Event, MediaPart, MediaReady, MediaStarted, Part, Reply, TextPart, Turn
+from ..conversation import Conversation
+from ..decoders import Cancelled
+from ..errors import NextGPTError
+from ..prompting import Segment, SignalSegment, TextSegment
+from .making import Parts, Request, details_of, failure_message
+from .seeds import derive_seed
+
+REMADE = "again_of"
+"""In a part's details: the id of the one that it was made again of."""
+
+
+def find_generated(turns: Sequence[Turn], part_id: str) -> tuple[int, MediaPart]:
+    """Index of the assistant's turn with this medium, and the medium; of one made again, the one it was made of.
+
+    Raises NextGPTError where the talk has no such medium, or not the model's.
+    """
+    for index, turn in enumerate(turns):
+        for part in turn.media:
+            if part.id == part_id and part.generated and turn.role == "assistant":
+                first = part.details.get(REMADE)
+                return find_generated(turns, first) if first else (index, part)
+    raise NextGPTError("This talk has no such picture, sound or clip of the model's any more.")
+
+
+class Remaking:
+    """Iterate ``events`` to its end, or close it; ``reply`` holds the new medium, if one was made.
+
+    ``request.turns`` end with the turn that ``part`` is in.
+    """
+
+    def __init__(self, parts: Parts, request: Request, part: MediaPart, should_stop: Callable[[], bool]) -> None:
+        self._with, self._request, self._part, self._should_stop = parts, request, part, should_stop
+        self._made: tuple[Part, ...] = ()
+        self._notices: tuple[str, ...] = ()
+        self._began = time.perf_counter()
+        self.cancelled = False
+
+    def reply(self, cancelled: bool) -> Reply:
+        timings = {"total": time.perf_counter() - self._began}
+        return Reply(self._made, self._request.seed, timings, cancelled, self._notices)
+
+    def events(self) -> Iterator[Event]:
+        """Everything but ``Finished``. Raises NextGPTError where the medium could not be made."""
+        part, request, ident = self._part, self._request, uuid.uuid4().hex
+        decoder = self._with.model.decoders.get(part.kind)
+        if decoder is None:
+            raise NextGPTError(f"This checkpoint has no decoder for {part.kind}, so it cannot be made again.")
+        yield MediaStarted(ident, part.kind, part.caption)
+        options = {n: value for n, value in asdict(getattr(request.settings, part.kind)).items() if value is not None}
+        options["seed"] = derive_seed(request.seed, part.kind, self._number())
+        try:
+            by_words = request.settings.conditioning == "caption"
+            conditioning = decoder.encode_text([part.caption]) if by_words else self._condition()
+            media = yield from self._with.renderer.render(
+                ident, decoder, conditioning, options, self._should_stop, request.previews
+            )
+        except Cancelled:
+            self.cancelled = True
+            return
+        except Exception as error:
+            raise NextGPTError(failure_message(part.kind, error)) from error
+        details = {**details_of(media, request), REMADE: part.id}
+        made = MediaPart(media, part.caption, "", True, details, ident)
+        self._made = (made,)
+        yield MediaReady(ident, made)
+
+    def _number(self) -> int:
+        """How many media of its kind its reply made before it: part of its seed."""
+        kinds = [one.kind for one in self._first_made()[: self._place()]]
+        return kinds.count(self._part.kind)
+
+    def _first_made(self) -> list[MediaPart]:
+        return [one for one in self._request.turns[-1].media if REMADE not in one.details]
+
+    def _place(self) -> int:
+        return next(i for i, one in enumerate(self._first_made()) if one.id == self._part.id)
+
+    def _condition(self):
+        model, turn = self._with.model, self._request.turns[-1]
+        signals, text = model.language_model.signals, model.language_model.text
+        said: list[Segment] = []
+        for one in turn.parts:
+            if isinstance(one, TextPart):
+                said.append(TextSegment(text.encode_quoted(one.text.strip())))
+            elif REMADE not in one.details:
+                said.append(SignalSegment(one.kind, signals.groups[one.kind], one))
+                if one.id == self._part.id:
+                    break
+        if not isinstance(said[0], TextSegment):  # words that were not to be shown; their last sentence is the caption
+            said.insert(0, TextSegment(text.encode_quoted(self._first_made()[0].caption)))
+        length = sum(len(segment.ids) for segment in said)
+        prompt = self._with.template.fit(self._request.turns[:-1], max(1, self._with.context - length))
+        return model.condition_again(prompt, said)
+
+
+def add_remade(conv: Conversation, part: MediaPart) -> int:
+    """Puts a medium that was made again into its turn, behind the one it was made of and those made before it.
+
+    Returns the turn's index. Raises NextGPTError where that one has gone.
+    """
+    turns = list(conv.turns)
+    index, first = find_generated(turns, part.details[REMADE])
+    parts = list(turns[index].parts)
+    family = [i for i, one in enumerate(parts) if isinstance(one, MediaPart) and _of(one) == first.id]
+    parts.insert(family[-1] + 1, part)
+    turns[index] = Turn("assistant", tuple(parts), turns[index].cancelled)
+    conv.clear()
+    for turn in turns:
+        conv.append(turn)
+    return index
+
+
+def _of(part: MediaPart) -> str:
+    return part.details.get(REMADE, part.id)

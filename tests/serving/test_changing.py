@@ -1,0 +1,146 @@
+"""Changing a talk: an earlier message said anew, a medium made again, a reply rated."""
+
+import pytest
+from fake_pipeline import FakePipeline
+
+from nextgpt_chat.errors import BusyError, NextGPTError
+from nextgpt_chat.pipeline import REMADE
+from nextgpt_chat.serving import ChatService, Runner, TalkStore
+
+
+@pytest.fixture
+def pipeline():
+    return FakePipeline(steps=2)
+
+
+@pytest.fixture
+def service(pipeline, tmp_path):
+    runner = Runner(lambda: pipeline)
+    service = ChatService(runner, tmp_path / "shown", store=TalkStore(tmp_path / "kept"))
+    runner.start()
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def session(service):
+    return service.session(None, service.store.owner_of("a" * 30))
+
+
+def end(job):
+    for _ in job.watch():
+        pass
+    return job
+
+
+def say(service, session, text):
+    return end(service.send(session, text))
+
+
+def stored(service, session):
+    return service.store.load(session.owner, session.talk.id).turns
+
+
+def test_an_edited_message_replaces_what_followed(service, session):
+    say(service, session, "first")
+    say(service, session, "second")
+    end(service.edit(session, 0, "other words"))
+    assert [turn.text for turn in session.conversation.turns] == ["other words", "You said: other words"]
+    assert stored(service, session) == session.conversation.turns
+
+
+def test_an_edited_message_keeps_its_files(service, session, tmp_path):
+    import PIL.Image
+
+    PIL.Image.new("RGB", (20, 20)).save(tmp_path / "one.png")
+    end(service.send(session, "what is it?", [str(tmp_path / "one.png")]))
+    end(service.edit(session, 0, "what colour is it?"))
+    media, words = session.conversation.turns[0].parts
+    assert media.name == "one.png" and words.text == "what colour is it?"
+
+
+@pytest.mark.parametrize("index", [1, 2, -1, 99])
+def test_only_messages_of_the_users_can_be_edited(service, session, index):
+    say(service, session, "first")
+    before = session.conversation.turns
+    with pytest.raises(NextGPTError, match="not in the talk"):
+        service.edit(session, index, "no")
+    assert session.conversation.turns == before and not session.busy
+
+
+def test_a_reply_that_fails_brings_the_edited_talk_back(service, session):
+    say(service, session, "first")
+    say(service, session, "second")
+    before = session.conversation.turns
+    with pytest.raises(RuntimeError):
+        end(service.edit(session, 0, "crash"))
+    assert session.conversation.turns == before == stored(service, session)
+
+
+@pytest.mark.parametrize(
+    ("how", "same_seed", "steps", "conditioning"),
+    [("seed", False, 4, "signal"), ("steps", True, 8, "signal"), ("conditioning", True, 4, "caption")],
+)
+def test_a_medium_made_again_stands_beside_the_first(service, session, how, same_seed, steps, conditioning):
+    say(service, session, "draw a car and the sound of it")
+    words, first, sound = session.conversation.turns[-1].parts
+    end(service.again(session, first.id, how))
+    parts = session.conversation.turns[-1].parts
+    assert [parts[0], parts[1], parts[3]] == [words, first, sound]
+    again = parts[2].details
+    assert (again["seed"] == first.details["seed"]) is same_seed
+    assert (again["steps"], again["conditioning"], again[REMADE]) == (steps, conditioning, first.id)
+    assert stored(service, session) == session.conversation.turns and not session.busy
+
+
+def test_a_medium_is_made_again_with_the_settings_chosen_now(service, session):
+    say(service, session, "draw a car")
+    service.set(session, "image.steps", 7)
+    end(service.again(session, session.conversation.turns[-1].media[0].id, "settings"))
+    assert session.conversation.turns[-1].media[1].details["steps"] == 7
+
+
+def test_a_later_turn_stays_as_it_is_when_an_earlier_medium_is_made_again(service, session):
+    say(service, session, "draw a car")
+    say(service, session, "forget this")
+    noticed = service.store.notices(session.owner, session.talk.id)
+    end(service.again(session, session.conversation.turns[1].media[0].id, "seed"))
+    assert len(session.conversation.turns[1].media) == 2 and len(session.conversation) == 4
+    assert service.store.notices(session.owner, session.talk.id) == noticed != {}
+
+
+def test_nothing_is_made_again_for_strangers_words_or_in_unknown_ways(service, session):
+    say(service, session, "draw a car")
+    part = session.conversation.turns[-1].media[0]
+    other = service.session(None, service.store.owner_of("b" * 30))
+    for who, part_id, how in ((other, part.id, "seed"), (session, "x", "seed"), (session, part.id, "__class__")):
+        with pytest.raises(NextGPTError):
+            service.again(who, part_id, how)
+        assert not who.busy
+
+
+def test_a_stopped_remake_changes_nothing_and_nothing_else_runs_meanwhile(service, session, pipeline):
+    say(service, session, "draw a car")
+    before = session.conversation.turns
+    pipeline.steps, pipeline.pause = 500, 0.01
+    job = service.again(session, before[-1].media[0].id, "seed")
+    with pytest.raises(BusyError):
+        service.send(session, "hello")
+    service.stop(session)
+    assert end(job).undone
+    assert session.conversation.turns == before == stored(service, session) and pipeline.steps_done < 100
+
+
+def test_a_reply_is_rated_and_the_rating_taken_back(service, session):
+    say(service, session, "draw a car")
+    store, owner, talk = service.store, session.owner, session.talk.id
+    store.rate(owner, talk, 1, False, "  not red ")
+    assert store.ratings(owner, talk) == {1: (False, "not red")}
+    end(service.again(session, session.conversation.turns[1].media[0].id, "seed"))
+    assert store.ratings(owner, talk) == {1: (False, "not red")}
+    store.rate(owner, talk, 1, None)
+    assert store.ratings(owner, talk) == {}
+    with pytest.raises(NextGPTError):
+        store.rate(owner, talk, 5, True)
+    with pytest.raises(NextGPTError):
+        store.ratings(store.owner_of("c" * 30), talk)

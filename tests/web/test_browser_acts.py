@@ -1,0 +1,102 @@
+"""In a real browser: what can be done with a message and with a medium that was made."""
+
+import pytest
+from test_browser import PATIENCE, await_end, browser, expect, open_page, page, send  # noqa: F401 (fixtures)
+
+pytestmark = pytest.mark.browser
+
+
+def test_an_earlier_message_is_changed_where_it_stands(page):  # noqa: F811
+    words = "one *two*\n\n<b>three</b>"
+    page.locator("#composer textarea").fill(words)
+    page.keyboard.press("Enter")
+    expect(page.locator("#chatbot")).to_contain_text("You said: one", timeout=PATIENCE)
+    await_end(page)
+    send(page, "second")
+    expect(page.locator("#chatbot")).to_contain_text("You said: second", timeout=PATIENCE)
+    await_end(page)
+    page.locator("#chatbot button.act[name=edit]").first.click()
+    editor = page.locator("form.edit textarea")
+    expect(editor).to_have_value(words)
+    editor.press("Escape")
+    expect(editor).to_have_count(0)
+    page.locator("#chatbot button.act[name=edit]").first.click()
+    editor.fill("other words")
+    editor.press("Enter")
+    expect(page.locator("#chatbot")).to_contain_text("You said: other words", timeout=PATIENCE)
+    await_end(page)
+    expect(page.locator("#chatbot")).not_to_contain_text("second")
+    expect(page.locator("#chatbot [data-testid=user]", has_text="other words")).to_have_count(1)
+
+
+def test_a_picture_says_how_it_was_made_and_is_made_again_beside_itself(page):  # noqa: F811
+    send(page, "draw a car")
+    figure = page.locator("#chatbot figure.image")
+    expect(figure).to_have_count(1, timeout=PATIENCE)
+    await_end(page)
+    figure.locator("summary").click()
+    expect(figure.locator("dl")).to_contain_text("Steps4Guidance3.0Conditioned bysignal")
+    figure.get_by_role("button", name="from the caption").click()
+    expect(page.locator("#chatbot figure.variant")).to_contain_text("made from the caption", timeout=PATIENCE)
+    await_end(page)
+    first, second = (page.locator("#chatbot figure.image").nth(i).bounding_box() for i in range(2))
+    assert abs(first["y"] - second["y"]) < 4 and second["x"] > first["x"]  # side by side
+    page.reload()
+    expect(page.locator("#chatbot figure.variant")).to_have_count(1, timeout=PATIENCE)
+
+
+def test_a_picture_goes_into_the_next_message_beside_what_is_written(page):  # noqa: F811
+    send(page, "draw a car")
+    expect(page.locator("#chatbot figure.image")).to_have_count(1, timeout=PATIENCE)
+    await_end(page)
+    page.locator("#composer textarea").fill("what is this?")
+    page.locator("#chatbot button.act[name=use]").click()
+    expect(page.locator("#composer .thumbnail-item, #composer .thumbnails img")).not_to_have_count(0, timeout=PATIENCE)
+    expect(page.locator("#composer textarea")).to_have_value("what is this?")
+    page.locator("#composer textarea").press("Enter")
+    expect(page.locator("#chatbot")).to_contain_text("I got image.", timeout=PATIENCE)
+
+
+def test_a_reply_is_rated_with_a_reason_that_is_there_after_a_reload(page):  # noqa: F811
+    send(page, "hello")
+    expect(page.locator("#chatbot")).to_contain_text("You said: hello", timeout=PATIENCE)
+    await_end(page)
+    page.locator("#chatbot button.act[name=dislike]").click()
+    page.get_by_role("button", name="Untrue").click()
+    page.locator("dialog .send").click()
+    expect(page.locator("#chatbot button.act.chosen")).to_have_text("Bad", timeout=PATIENCE)
+    page.reload()
+    expect(page.locator("#chatbot .why")).to_have_text("Untrue", timeout=PATIENCE)
+    page.locator("#chatbot button.act.chosen").click()
+    expect(page.locator("#chatbot button.act.chosen")).to_have_count(0, timeout=PATIENCE)
+
+
+def test_esc_stops_a_reply(page, pipeline, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(pipeline, "pause", 0.1)
+    send(page, "many words")
+    expect(page.locator("#chatbot")).to_contain_text("word3", timeout=PATIENCE)
+    page.keyboard.press("Escape")
+    await_end(page)
+    expect(page.locator("#chatbot")).to_contain_text("Stopped.")
+    expect(page.locator("#chatbot")).not_to_contain_text("word199")
+
+
+def test_forged_presses_change_nothing(page):  # noqa: F811
+    send(page, "hello")
+    expect(page.locator("#chatbot")).to_contain_text("You said: hello", timeout=PATIENCE)
+    await_end(page)
+    before = page.locator("#chatbot .message-content").all_inner_texts()
+    forge = "(e, [name, value]) => { const b = e.cloneNode(); b.name = name; b.value = value; e.after(b); b.click(); }"
+    for name, value in (("edit", "1"), ("edit", "-1"), ("again-seed", "../x"), ("again-eval", "x"), ("use", "x")):
+        page.locator("#chatbot button.act[name=like]").first.evaluate(forge, [name, value])
+        if name == "edit":
+            page.locator("form.edit textarea").fill("forged")
+            page.locator("form.edit textarea").press("Enter")
+        expect(page.locator(".toast-body")).to_have_count(1, timeout=PATIENCE)  # says that there is no such thing
+        page.locator(".toast-close").click()
+        expect(page.locator(".toast-body")).to_have_count(0, timeout=PATIENCE)
+        await_end(page)
+    expect(page.locator("#chatbot")).not_to_contain_text("forged")
+    page.reload()
+    expect(page.locator("#chatbot")).to_contain_text("You said: hello", timeout=PATIENCE)
+    assert page.locator("#chatbot .message-content").all_inner_texts() == before
