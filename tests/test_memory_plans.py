@@ -20,6 +20,7 @@ from nextgpt_chat.checkpoints.planning import (
     MemoryNeeds,
     PartMemory,
     choose_plan,
+    keep_verdict,
     memory_needs,
     resolve_plan,
 )
@@ -93,8 +94,15 @@ def test_embeddings_head_and_lora_stay_in_16_bits(published):
 def test_the_usual_gpus_get_these_plans(published):
     chosen = {budget: published.best(budget * GIB) for budget in plans_of.BUDGETS}
     names = {budget: plan.name if plan else None for budget, plan in chosen.items()}
-    assert names == {8: None, 12: "int4-offload", 16: "int8-offload", 24: "bf16-offload", 40: "bf16", 80: "bf16"}
-    assert "does not fit" in published.advice(8 * GIB) and "GiB" in published.advice(8 * GIB)
+    assert names == {
+        8: "bf16-lm-cpu",
+        12: "int4-offload",
+        16: "int8-offload",
+        24: "bf16-offload",
+        40: "bf16",
+        80: "bf16",
+    }
+    assert "does not fit" in published.advice(4 * GIB) and "GiB" in published.advice(4 * GIB)
 
 
 def test_the_parameters_counted_are_those_that_are_loaded():
@@ -141,12 +149,22 @@ def test_the_peak_is_what_stays_and_the_costliest_turn():
     assert needs.peak(PLANS["bf16-offload"]) == (12 + 1 + 4 + 2) * GIB + RESERVE
     assert needs.peak(PLANS["int4-offload"]) == (3 + 1 + 4 + 2) * GIB + RESERVE
     assert needs.peak(PLANS["fp32"]) == 2 * (12 + 3 + 4 + 1 + 2) * GIB + RESERVE
+    assert needs.peak(PLANS["bf16-lm-cpu"]) == (4 + 2) * GIB + RESERVE
     assert needs.waiting(PLANS["bf16-offload"]) == 7 * GIB and needs.waiting(PLANS["bf16"]) == 0
+    assert needs.waiting(PLANS["bf16-lm-cpu"]) == 19 * GIB
 
 
 @pytest.mark.parametrize(
     ("gib", "name"),
-    [(30, "bf16"), (20, "bf16-offload"), (16, "int8"), (13, "int8-offload"), (9, "int4-offload"), (8, None)],
+    [
+        (30, "bf16"),
+        (20, "bf16-offload"),
+        (16, "int8"),
+        (13, "int8-offload"),
+        (9, "int4-offload"),
+        (8, "bf16-lm-cpu"),
+        (4, None),
+    ],
 )
 def test_the_best_plan_that_fits_is_chosen(gib, name):
     plan = needs_of(12, 3, 4).best(gib * GIB)
@@ -203,8 +221,28 @@ def test_a_gpu_gets_the_best_plan_whose_package_is_there(monkeypatch):
     monkeypatch.setattr(plans_of, "is_installed", lambda bits: False)
     with pytest.raises(CheckpointError, match=r"13\.0 GiB .* int8-offload, needs torchao.*pip install"):
         choose_plan("x", 13 * GIB)
+    assert choose_plan("x", 6 * GIB)[0].name == "bf16-lm-cpu"
     with pytest.raises(CheckpointError, match=r"2\.0 GiB .*does not fit.*--device cpu"):
         choose_plan("x", 2 * GIB)
+
+
+def test_auto_keeps_to_what_the_quantization_gate_has_found(monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr(plans_of, "memory_needs", lambda folder: needs_of(12, 3, 4))
+    monkeypatch.setattr(plans_of, "is_installed", lambda bits: True)
+    monkeypatch.setattr(plans_of, "choose_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (13 * GIB, 24 * GIB))
+    assert resolve_plan("auto", tmp_path, "cuda").plan.name == "int8-offload"
+    assert "--quantization-gate" in caplog.text
+    caplog.clear()
+    keep_verdict(tmp_path, "int8", True, "fine")
+    assert resolve_plan("auto", tmp_path, "cuda").plan.name == "int8-offload" and not caplog.text
+    keep_verdict(tmp_path, "int8", False, "too far")
+    assert resolve_plan("auto", tmp_path, "cuda").plan.name == "int4"
+    keep_verdict(tmp_path, "int4", False, "too far")
+    assert resolve_plan("auto", tmp_path, "cuda").plan.name == "bf16-lm-cpu"
+    (tmp_path / "quantization.json").write_text("[1")
+    assert resolve_plan("auto", tmp_path, "cuda").plan.name == "int8-offload"
 
 
 def test_auto_on_a_gpu_asks_it_what_is_free(monkeypatch):
@@ -289,7 +327,7 @@ def test_doctor_plans_a_checkpoint_whose_weights_are_not_there(capsys, monkeypat
     assert status == 2 and not checks["files"]["ok"] and "download" in checks["files"]["message"]
     assert checks["GPU plans"]["ok"] and "24 GB: bf16-offload" in checks["GPU plans"]["message"]
     assert [one["plan"] for one in report["memory"]["plans"]] == [
-        None,
+        "bf16-lm-cpu",
         "int4-offload",
         "int8-offload",
         "bf16-offload",

@@ -1,5 +1,8 @@
 """Parts that wait in main memory: on the device for their turn, at home after it, and with the same results."""
 
+import contextlib
+from dataclasses import replace
+
 import pytest
 import torch
 from decoders.conftest import KINDS, make_decoder, small
@@ -138,6 +141,17 @@ def test_a_plan_with_offload_loads_waiting_parts():
     assert {type(one) for one in model.decoders.values()} == {OffloadedDecoder}
     plain = tiny_pipeline().model
     assert torch.equal(model.encode_media([tiny_image()]), plain.encode_media([tiny_image()]))
+
+
+def test_a_language_model_on_the_cpu_steers_decoders_elsewhere():
+    model, _ = load_model(tiny_checkpoint(), "cpu", plan=replace(PLANS["bf16-lm-cpu"], precision="fp32"))
+    decoder, given = model.decoders["image"], []
+    decoder.device = torch.device("meta")  # stands for a GPU: whatever is decoded must have been brought there
+    decoder.part.decode = lambda conditioning, **rest: given.append(conditioning.device)
+    decoder._rest = decoder._text = contextlib.nullcontext()
+    decoder.decode(torch.zeros(1, *decoder.conditioning_shape))
+    assert given == [torch.device("meta")]
+    assert model.language_model.device.type == "cpu" and isinstance(model.imagebind, OffloadedEncoder)
 
 
 def test_too_little_memory_is_said_in_words():

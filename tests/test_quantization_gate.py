@@ -1,12 +1,13 @@
 """The gate in front of fewer bits: rounding to 8 bits passes, damage does not."""
 
 import dataclasses
+import shutil
 
 import pytest
 import torch
 from tiny_checkpoint import MANIFEST, build_model, tiny_checkpoint, tiny_pipeline
 
-from nextgpt_chat.checkpoints.planning import PLANS
+from nextgpt_chat.checkpoints.planning import PLANS, verdicts
 from nextgpt_chat.errors import CheckpointError
 from nextgpt_chat.language_model.quantization import quantizable_linears
 from nextgpt_chat.pipeline import NextGPTPipeline
@@ -91,13 +92,16 @@ def test_the_threshold_is_a_limit():
     assert not Similarity("image", THRESHOLD - 1e-6, 1, 1.0).passed
 
 
-def test_a_pipeline_is_compared_with_the_checkpoint_it_came_from():
+def test_a_pipeline_is_compared_with_the_checkpoint_it_came_from(tmp_path):
+    folder = shutil.copytree(tiny_checkpoint(), tmp_path / "copy")
     pipeline = NextGPTPipeline(built(round_to(8)), MANIFEST)
     pipeline.memory_plan = PLANS["int8"]
-    assert "cosine" in check_quantization(tiny_checkpoint(), pipeline)
+    assert "cosine" in check_quantization(folder, pipeline)
+    assert verdicts(folder)["int8"]["passed"]
     pipeline = NextGPTPipeline(built(round_to(2)), dataclasses.replace(MANIFEST))
     pipeline.memory_plan = PLANS["int8"]
     with pytest.raises(CheckpointError, match="memory plan int8 changes"):
-        check_quantization(tiny_checkpoint(), pipeline)
+        check_quantization(folder, pipeline)
+    assert not verdicts(folder)["int8"]["passed"]
     with pytest.raises(CheckpointError, match=r"nothing to compare.*fp32"):
-        check_quantization(tiny_checkpoint(), tiny_pipeline())
+        check_quantization(folder, tiny_pipeline())

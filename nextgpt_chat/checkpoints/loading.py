@@ -63,7 +63,7 @@ def load_model(
     with quiet(), out_of_memory_in_words(plan.name):
         model = _build(folder, manifest, places, device, dtype, trainable_adapter, plan)
     for name in ("input_projection", "output_projection"):
-        getattr(model, name).to(device, dtype)
+        getattr(model, name).to("cpu" if plan.language_model_on_cpu else device, dtype)
     model.eval()
     if not trainable_adapter:
         model.requires_grad_(False)
@@ -84,7 +84,7 @@ def _build(
         places["language_model"],
         places.get("adapter"),
         signal_tokens=manifest.signals,
-        device=device if plan.bits is None else "cpu",
+        device="cpu" if plan.bits is not None or plan.language_model_on_cpu else device,
         dtype=dtype,
         trainable=trainable_adapter,
     )

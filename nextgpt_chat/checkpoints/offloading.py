@@ -104,11 +104,11 @@ class OffloadedDecoder(_Offloaded):
         self._rest = Visit([one for one in part.modules() if one is not part.text_encoder], device, move)
         self._empty: Tensor | None = None
 
-    def decode(self, *given: Any, **named: Any) -> Any:
-        """As the decoder's own."""
+    def decode(self, conditioning: Tensor, *given: Any, **named: Any) -> Any:
+        """As the decoder's own; the conditioning may come from another device."""
         self.empty_conditioning()
         with self._rest:
-            return self.part.decode(*given, **named)
+            return self.part.decode(conditioning.to(self.device), *given, **named)
 
     def decode_latents(self, *given: Any, **named: Any) -> Any:
         """As the decoder's own."""

@@ -6,6 +6,7 @@ measurements: weights are exact, the rest is explained at each number.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from .devices import choose_device, choose_dtype
 logger = logging.getLogger(__name__)
 
 GIB = 2**30
+VERDICTS = "quantization.json"
+"""In a checkpoint's folder: what the quantization gate has found."""
 PRECISIONS = ("fp32", "bf16", "int8", "int4")
 """Of the language model's blocks. "bf16" is any 16 bits; int8 and int4 keep everything else in 16."""
 RESERVE = 3 * GIB // 4
@@ -41,11 +44,13 @@ BUDGETS = (8, 12, 16, 24, 40, 80)  # GiB of the usual cards
 @dataclass(frozen=True)
 class MemoryPlan:
     """``precision``: of the language model's blocks (`PRECISIONS`). ``offload``: ImageBind and the decoders wait in
-    main memory and are on the device only for their turns."""
+    main memory and are on the device only for their turns. ``language_model_on_cpu``: the language model and the
+    projections stay in main memory and work there."""
 
     name: str
     precision: str
     offload: bool = False
+    language_model_on_cpu: bool = False
 
     @property
     def bits(self) -> int | None:
@@ -56,6 +61,8 @@ class MemoryPlan:
     def summary(self) -> str:
         """In words."""
         where = "decoders and ImageBind in main memory until their turn" if self.offload else "everything on the device"
+        if self.language_model_on_cpu:
+            where = f"language model on the CPU (slow), {where}"
         what = {"fp32": "32 bits", "bf16": "16 bits"}.get(
             self.precision, f"language model in {self.bits} bits, the rest in 16"
         )
@@ -66,9 +73,12 @@ PLANS = {
     plan.name: plan
     for precision in PRECISIONS
     for plan in (MemoryPlan(precision, precision), MemoryPlan(f"{precision}-offload", precision, True))
-}
-_PREFERRED = ("bf16", "bf16-offload", "int8", "int8-offload", "int4", "int4-offload")
-"""On a GPU, best first: moving weights costs a fraction of a second a medium, fewer bits cost quality and speed."""
+} | {"bf16-lm-cpu": MemoryPlan("bf16-lm-cpu", "bf16", True, True)}
+_PREFERRED = ("bf16", "bf16-offload", "int8", "int8-offload", "int4", "int4-offload", "bf16-lm-cpu")
+"""On a GPU, best first: moving weights costs a fraction of a second a medium, fewer bits cost quality and speed, and a
+language model of 7 B on a CPU says a word in about as long as it takes to read its weights from memory."""
+STAYING = ("language_model", "adapter", "projections")
+"""What is not on the GPU with ``language_model_on_cpu``."""
 _PREFERRED_32 = ("fp32", "fp32-offload")
 
 
@@ -101,13 +111,18 @@ class MemoryNeeds:
     def peak(self, plan: MemoryPlan) -> int:
         """Most bytes on the device: what stays there, one talk's cache, the costliest turn of a part, the reserve."""
         wide = 2 if plan.precision == "fp32" else 1
-        resident = sum(one.weights[plan.precision] for one in self.parts if not (plan.offload and one.idle))
-        turns = [one.work * wide + (2 * wide * (one.visiting or 0) if plan.offload else 0) for one in self.parts]
-        return resident + self.cache * wide + max(turns) + RESERVE
+        here = [one for one in self.parts if not (plan.language_model_on_cpu and one.name in STAYING)]
+        resident = sum(one.weights[plan.precision] for one in here if not (plan.offload and one.idle))
+        cache = 0 if plan.language_model_on_cpu else self.cache * wide
+        turns = [one.work * wide + (2 * wide * (one.visiting or 0) if plan.offload else 0) for one in here]
+        return resident + cache + max(turns) + RESERVE
 
     def waiting(self, plan: MemoryPlan) -> int:
-        """Bytes of main memory that waiting parts take."""
-        return sum(one.weights[plan.precision] for one in self.parts if plan.offload and one.idle)
+        """Bytes of main memory that parts take, waiting or working there."""
+        staying = STAYING if plan.language_model_on_cpu else ()
+        return sum(
+            one.weights[plan.precision] for one in self.parts if (plan.offload and one.idle) or one.name in staying
+        )
 
     def best(self, budget: int, plans: Iterable[str] = _PREFERRED) -> MemoryPlan | None:
         """The first of ``plans`` that fits ``budget`` bytes; None = none does."""
@@ -115,6 +130,8 @@ class MemoryNeeds:
 
     def kept_positions(self, plan: MemoryPlan, budget: int) -> int:
         """Cache positions of earlier talks that may be remembered: half of what the plan leaves of ``budget``."""
+        if plan.language_model_on_cpu:
+            return self.context
         wide = 2 if plan.precision == "fp32" else 1
         free = max(0, budget - self.peak(plan)) // 2
         return free * self.context // max(1, self.cache * wide)
@@ -199,6 +216,14 @@ def resolve_plan(
         logger.warning("The memory of %s could not be planned; all of it goes to the GPU.", folder, exc_info=True)
         return Placement(resident, device, chosen)
     logger.info("Memory plan %s: %s.", plan.name, plan.summary)
+    if plan.bits is not None and plan.precision not in verdicts(folder):
+        logger.warning(
+            "Nobody has checked what %d bits do to this checkpoint. `python -m nextgpt_chat doctor --checkpoint %s "
+            "--memory-plan %s --quantization-gate` does, and auto keeps to what it finds.",
+            plan.bits,
+            folder,
+            plan.name,
+        )
     return Placement(plan, device, chosen, kept)
 
 
@@ -206,20 +231,42 @@ def choose_plan(folder: str | Path, free: int, preferred: Iterable[str] = _PREFE
     """The best plan for ``free`` bytes of a GPU whose package is installed, and the cache positions of earlier talks
     that fit too. Raises CheckpointError that says what would help."""
     needs, preferred, budget = memory_needs(folder), tuple(preferred), free + CONTEXT
-    usable = [one for one in preferred if (bits := PLANS[one].bits) is None or is_installed(bits)]
-    plan = needs.best(budget, usable)
+    failed = {name for name, verdict in verdicts(folder).items() if not verdict["passed"]}
+    preferred = tuple(one for one in preferred if PLANS[one].precision not in failed)
+    there = [one for one in preferred if (bits := PLANS[one].bits) is None or is_installed(bits)]
+    plan = needs.best(budget, [one for one in there if not PLANS[one].language_model_on_cpu])
     if plan is None:
-        other = needs.best(budget, preferred)
-        if other is not None and other.bits is not None:
+        plan = needs.best(budget, preferred)
+        if plan is not None and plan.bits is not None:  # rather installed than a language model on the CPU
             raise CheckpointError(
-                f"{free / GIB:.1f} GiB of the GPU are free. The memory plan that fits, {other.name}, needs "
-                f"{PACKAGES[other.bits]}. Run: {INSTALL}"
+                f"{free / GIB:.1f} GiB of the GPU are free. The memory plan that fits, {plan.name}, needs "
+                f"{PACKAGES[plan.bits]}. Run: {INSTALL}"
             )
+    if plan is None:
         raise CheckpointError(
             f"{free / GIB:.1f} GiB of the GPU are free, and the checkpoint {needs.advice(budget)}. "
             "(--device cpu; --memory-plan NAME tries a plan all the same.)"
         )
     return plan, needs.kept_positions(plan, budget)
+
+
+def verdicts(folder: str | Path) -> dict[str, dict[str, Any]]:
+    """What the quantization gate has found of the checkpoint in ``folder``: precision → {"passed", "said"}."""
+    try:
+        found = json.loads(Path(folder, VERDICTS).read_text(encoding="utf-8"))
+        return {name: one for name, one in found.items() if name in PRECISIONS and isinstance(one.get("passed"), bool)}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def keep_verdict(folder: str | Path, precision: str, passed: bool, said: str) -> None:
+    """Writes down what the quantization gate has found, for `choose_plan`. A folder that cannot be written is left as
+    it is."""
+    found = {**verdicts(folder), precision: {"passed": passed, "said": said}}
+    try:
+        Path(folder, VERDICTS).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        logger.warning("The verdict on %s could not be kept in %s: %s", precision, folder, error)
 
 
 def _dtype_of(plan: MemoryPlan, device: torch.device, dtype: str | torch.dtype) -> torch.dtype:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoints import load_model
+from ..checkpoints.planning import keep_verdict
 from ..content import MEDIA_KINDS, TextPart, Turn
 from ..errors import CheckpointError
 from ..language_model import SignalGroup
@@ -102,7 +103,8 @@ def judge(similarities: tuple[Similarity, ...], what: str) -> str:
 
 def check_quantization(folder: str | Path, pipeline: Any, device: str | torch.device = "cpu") -> str:
     """Compares ``pipeline``, loaded from ``folder`` with a quantized plan, with the same checkpoint unquantized, which
-    is loaded on ``device`` for the time of the check (16 bits, on the CPU too). Returns or raises as `judge`.
+    is loaded on ``device`` for the time of the check (16 bits, on the CPU too). Returns or raises as `judge`, and keeps
+    the verdict in the folder: the plan "auto" does not take a precision that failed.
 
     Raises CheckpointError also for a pipeline that is not quantized.
     """
@@ -114,7 +116,13 @@ def check_quantization(folder: str | Path, pipeline: Any, device: str | torch.de
     dtype = pipeline.model.language_model.dtype
     reference, manifest = load_model(folder, device, dtype, kinds=(), local_files_only=True)
     full = _of(reference, manifest)
-    return judge(compare(full, rounded), f"The memory plan {plan.name}")
+    try:
+        said = judge(compare(full, rounded), f"The memory plan {plan.name}")
+    except CheckpointError as error:
+        keep_verdict(folder, plan.precision, False, str(error))
+        raise
+    keep_verdict(folder, plan.precision, True, said)
+    return said
 
 
 def _of(model: NextGPTModel, manifest: Any) -> dict[str, Tensor]:

@@ -43,7 +43,7 @@ _HELP = {
     "port": "port to listen on",
     "share": "also make a public link through Gradio's servers",
     "device": "auto, cpu, cuda, cuda:1, mps",
-    "memory_plan": "layout in a GPU's memory: auto, bf16, bf16-offload, int8, int8-offload, int4, int4-offload",
+    "memory_plan": "layout in memory: auto, bf16, bf16-offload, int8, int8-offload, int4, int4-offload, bf16-lm-cpu",
     "data_dir": "folder where talks are kept (default: nextgpt-chat in the user's data folder)",
     "media_quota_gb": "gigabytes that the stored pictures, sounds and clips of all talks may take together",
     "keep_media_days": "days after which the media of a talk that nobody used are removed; 0 keeps them",
