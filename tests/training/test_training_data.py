@@ -6,11 +6,11 @@ import torch
 
 from nextgpt_chat.imagebind import ImageBind, ImageBindConfig
 from nextgpt_chat.imagebind.preprocess import preprocess
-from nextgpt_chat.picturebook import COLOURS, MOTIONS, PITCHES, SOUNDS, THINGS, is_held_out, play
-from nextgpt_chat.picturebook.values import Sound
+from nextgpt_chat.picturebook import COLOURS, MOTIONS, PITCHES, SOUNDS, THINGS, draw, is_held_out, play
+from nextgpt_chat.picturebook.values import Scene, Sound
 from nextgpt_chat.training import mel, worlddata
 from nextgpt_chat.training.caption_tokens import CONTEXT, caption_corpus, train_clip_tokenizer, train_roberta_tokenizer
-from nextgpt_chat.training.contrastive import batch_views, embed_values, render
+from nextgpt_chat.training.contrastive import batch_views, embed_values, patch_labels, render
 
 POOLS = (worlddata.scenes, worlddata.clips, worlddata.sounds)
 
@@ -88,3 +88,14 @@ def test_mel_spectrograms_have_a_frame_every_ten_milliseconds_and_show_the_pitch
     energies = [(mel.log_mel(wave) * mel.SPREAD).exp().mean((0, 1)) for wave in (low, high)]
     centres = [float((energy * torch.arange(mel.BINS)).sum() / energy.sum()) for energy in energies]
     assert centres[1] > centres[0] + 10
+
+
+def test_patch_labels_say_where_the_thing_is():
+    for seed, position in enumerate(("left", "middle", "right")):
+        scene = Scene("heart", "red", "big", position, "sky")
+        labels = patch_labels([scene], [seed], 8).reshape(8, 8)
+        pixels = np.asarray(draw(scene, seed), np.float32).reshape(8, 16, 8, 16, 3).mean((1, 3))
+        is_red = pixels[..., 0] > pixels[..., 1] + 60
+        inside = (labels == THINGS.index("heart")).numpy()
+        assert set(labels.flatten().tolist()) == {THINGS.index("heart"), len(THINGS)}
+        assert is_red[inside].mean() > 0.5 and is_red[~inside].mean() < 0.1  # a heart is smaller than its circle

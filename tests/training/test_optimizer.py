@@ -1,0 +1,93 @@
+"""Muon: orthogonal steps for hidden matrices, AdamW for the rest, and both go on where they stopped."""
+
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from test_training_loop import RECIPE, os
+from torch import nn
+
+from nextgpt_chat.training.loop import Interrupted, fit
+from nextgpt_chat.training.optimizer import Muon, is_hidden_matrix, make_optimizers, orthogonalised
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 50), (2, 50, 20), (1, 32, 32)])
+def test_singular_values_are_brought_near_to_one(shape):
+    torch.manual_seed(0)
+    matrices = torch.randn(shape) * 1e-3
+    before, after = torch.linalg.svdvals(matrices), torch.linalg.svdvals(orthogonalised(matrices))
+    assert before.max() < 0.05 and after.max() < 1.3 and after.median() > 0.6
+
+
+def test_a_step_moves_a_matrix_as_far_as_adamw_would_and_in_its_gradients_directions():
+    torch.manual_seed(0)
+    parameter = nn.Parameter(torch.zeros(40, 30))
+    gradient = torch.randn(40, 30) * 1e-5
+    parameter.grad = gradient.clone()
+    Muon([parameter], lr=0.01).step()
+    moved = parameter.detach()
+    assert 0.001 < moved.square().mean().sqrt() < 0.003  # AdamW's usual step is a fifth of the learning rate
+    assert torch.nn.functional.cosine_similarity(moved.flatten(), -gradient.flatten(), dim=0) > 0.7
+
+
+def test_convolutions_are_matrices_too():
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(16, 20, 3)
+    before = convolution.weight.detach().clone()
+    convolution(torch.randn(2, 16, 8, 8)).square().mean().backward()
+    Muon([convolution.weight], lr=0.01).step()
+    assert convolution.weight.shape == before.shape and not torch.equal(convolution.weight, before)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "hidden"),
+    [
+        ("unet.down.conv1.weight", (64, 64, 3, 3), True),
+        ("imagebind.trunk.blocks.0.mlp.fc1.weight", (640, 160), True),
+        ("network.embed_tokens.weight", (1024, 192), False),
+        ("network.lm_head.weight", (1024, 192), False),
+        ("unet.conv_in.weight", (64, 12, 3, 3), False),
+        ("imagebind.rgbt_stem.proj.1.weight", (160, 3, 2, 14, 14), False),
+        ("model.q_proj.lora_A.default.weight", (16, 192), False),
+        ("unet.norm.weight", (64,), False),
+        ("imagebind.scale", (), False),
+        ("readers.colour.weight", (10, 256), False),
+        ("unet.narrow.weight", (8, 64), False),
+    ],
+)
+def test_only_hidden_matrices_are_muons(name, shape, hidden):
+    assert is_hidden_matrix(name, nn.Parameter(torch.zeros(shape))) is hidden
+
+
+def test_every_parameter_has_one_optimizer():
+    net = nn.Sequential(nn.Linear(32, 32), nn.LayerNorm(32), nn.Linear(32, 4))
+    adamw, muon = make_optimizers(list(net.named_parameters()), 1e-3, 0.1, muon=True)
+    held = [id(p) for optimizer in (adamw, muon) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(held) == sorted(id(p) for p in net.parameters())
+    assert [id(p) for p in muon.param_groups[0]["params"]] == [id(net[0].weight)]
+    assert len(make_optimizers(list(net.named_parameters()), 1e-3, 0.1, muon=False)) == 1
+
+
+def test_a_run_with_muon_resumes_where_it_stopped(tmp_path):
+    recipe = replace(RECIPE, muon=True)
+    torch.manual_seed(3)
+    wanted = torch.randn(20, 20)
+
+    def run(folder, stop_at=None):
+        torch.manual_seed(1)
+        net = nn.Linear(20, 20)
+
+        def loss(step):
+            if step == stop_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+            x = torch.randn(8, 20)
+            return (net(x) - x @ wanted).square().mean(), {}
+
+        fit("run", recipe, {"net": net}, loss, folder)
+        return net
+
+    with pytest.raises(Interrupted):
+        run(tmp_path / "broken", stop_at=4)
+    whole, resumed = run(tmp_path / "whole"), run(tmp_path / "broken")
+    assert torch.allclose(whole.weight, resumed.weight, atol=1e-5)
