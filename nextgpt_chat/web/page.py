@@ -53,6 +53,7 @@ def build_page(
         chatbot = _build_chatbot(examples)
         with gr.Row(elem_id="composer-row", equal_height=False):
             composer = _build_composer(service.limits.characters)
+            _build_camera()
             stop = gr.Button(
                 texts.STOP, elem_id="stop", variant="stop", visible=False, scale=0, min_width=88, size="md"
             )
@@ -139,6 +140,24 @@ def _build_composer(characters: int) -> gr.MultimodalTextbox:
         max_lines=8,
         autofocus=True,
         scale=1,
+    )
+
+
+def _build_camera() -> gr.HTML:
+    spoken = {
+        "title": texts.PHOTO_TITLE,
+        "take": texts.PHOTO_TAKE,
+        "cancel": texts.CANCEL,
+        "waiting": texts.PHOTO_WAITING,
+        "refused": texts.PHOTO_REFUSED,
+    }
+    said = " ".join(f'data-{name}="{html.escape(words)}"' for name, words in spoken.items())
+    about = html.escape(texts.PHOTO_ABOUT)
+    return gr.HTML(
+        f'<button type="button" class="camera" title="{about}" {said} hidden>{html.escape(texts.PHOTO)}</button>',
+        elem_id="camera",
+        js_on_load=(ASSETS / "camera.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
     )
 
 

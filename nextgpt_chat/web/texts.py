@@ -57,6 +57,13 @@ FACTS = {
 }
 SAVE_MEDIUM = "Save this {noun} as a file"
 
+PHOTO = "Photo"
+PHOTO_ABOUT = "Take a photo with the camera and attach it"
+PHOTO_TITLE = "A photo for your message"
+PHOTO_TAKE = "Take the photo"
+PHOTO_WAITING = "Waiting for the camera. Your browser asks whether this page may use it …"
+PHOTO_REFUSED = "The camera cannot be used: it is switched off, in use, or this page may not have it."
+
 STOP = "Stop"
 SETTINGS = "Settings"
 DEFAULTS = "Back to the checkpoint's own values"
