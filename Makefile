@@ -12,7 +12,7 @@ WORKERS ?= 2
 MARKERS ?= not slow and not gpu
 
 .DEFAULT_GOAL := help
-.PHONY: help app test lint format bench mini
+.PHONY: help app test lint format bench mini screenshots
 
 help:
 	@echo 'make app     the chat, in the browser'
@@ -20,6 +20,7 @@ help:
 	@echo 'make lint    ruff: rules and format'
 	@echo 'make format  lets ruff put right what it can'
 	@echo 'make bench   every measurement in bench/'
+	@echo 'make screenshots  pictures of the page, into docs/screenshots (ARGS="--out DIR")'
 	@echo 'make mini    trains nextgpt-mini from nothing, or goes on where it stopped (hours)'
 
 app: $(VENV)/.installed
@@ -41,6 +42,9 @@ bench: $(VENV)/.installed
 	@found=; for file in bench/[!_]*.py; do \
 		test -f "$$file" || continue; found=yes; echo "== $$file"; PYTHONPATH=. $(RUN) "$$file" $(ARGS) || exit 1; \
 	done; test -n "$$found" || echo 'There is nothing to measure yet: bench/ holds no programs.'
+
+screenshots: $(VENV)/.installed-dev
+	$(RUN) tests/web/screenshots.py $(ARGS)
 
 mini: $(VENV)/.installed
 	$(RUN) -m nextgpt_chat train all --resume $(ARGS)

@@ -26,8 +26,8 @@ from nextgpt_chat.content import (
     TextPart,
     Video,
 )
+from nextgpt_chat.conversation import REMADE, find_generated
 from nextgpt_chat.picturebook import CLIP_FPS, SAMPLE_RATE, Clip, Scene, Sound, animate, draw, play
-from nextgpt_chat.pipeline import REMADE, find_generated
 
 _SCENE = Scene("car", "red", "big", "middle", "grass")
 

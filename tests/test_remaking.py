@@ -11,9 +11,9 @@ from tiny_checkpoint import tiny_pipeline
 
 from nextgpt_chat import Conversation, GenerationSettings
 from nextgpt_chat.content import Finished, MediaPart, MediaProgress, MediaReady, TextPart, Turn
+from nextgpt_chat.conversation import REMADE, add_remade, find_generated
 from nextgpt_chat.errors import NextGPTError
 from nextgpt_chat.model import Example
-from nextgpt_chat.pipeline import REMADE, add_remade, find_generated
 from nextgpt_chat.prompting import SignalSegment
 
 SETTINGS = GenerationSettings().with_value("image.steps", 2).with_value("audio.steps", 2).with_value("video.steps", 2)

@@ -106,12 +106,13 @@ def paint_thing(image: Image.Image, thing: str, colour: str, body: RGB, where: G
     PAINTERS[thing](Brush(canvas, centre, where.radius * side, where.angle, paints_for(colour, body), line))
 
 
-def draw(scene: Scene, seed: int) -> Image.Image:
+def draw(scene: Scene, seed: int, body: RGB | None = None) -> Image.Image:
     """The scene as an RGB picture, ``PICTURE_SIZE`` pixels square.
 
-    Equal arguments give equal pixels; another seed gives another rendering of the same scene.
+    Equal arguments give equal pixels; another seed gives another rendering of the same scene. ``body``: a shade in
+    place of the colour's, for training an encoder on colours that no word names.
     """
     canvas = paint_place(scene.place, OVERSAMPLING * PICTURE_SIZE, random_for(scene, seed, "place"))
-    body = shade_of(scene.colour, random_for(scene, seed, "shade"))
+    body = body or shade_of(scene.colour, random_for(scene, seed, "shade"))
     paint_thing(canvas, scene.thing, scene.colour, body, thing_geometry(scene, seed))
     return canvas.reduce(OVERSAMPLING)

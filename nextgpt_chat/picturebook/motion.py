@@ -10,6 +10,7 @@ import numpy as np
 from nextgpt_chat.picturebook.drawing import (
     OVERSAMPLING,
     RADII,
+    RGB,
     Geometry,
     paint_thing,
     random_for,
@@ -69,13 +70,14 @@ def clip_geometry(clip: Clip, seed: int) -> list[Geometry | None]:
     return _path(clip, middle, rng)
 
 
-def animate(clip: Clip, seed: int) -> np.ndarray:
+def animate(clip: Clip, seed: int, body: RGB | None = None) -> np.ndarray:
     """The clip as uint8 (``CLIP_FRAMES``, ``CLIP_SIZE``, ``CLIP_SIZE``, 3), RGB; the place does not change within it.
 
-    ``size`` and ``position`` of the scene are those half-way through. Equal arguments give equal pixels.
+    ``size`` and ``position`` of the scene are those half-way through. Equal arguments give equal pixels. ``body``: as
+    for ``draw``.
     """
     place = paint_place(clip.scene.place, OVERSAMPLING * CLIP_SIZE, random_for(clip, seed, "place"))
-    body = shade_of(clip.scene.colour, random_for(clip, seed, "shade"))
+    body = body or shade_of(clip.scene.colour, random_for(clip, seed, "shade"))
     frames = []
     for where in clip_geometry(clip, seed):
         canvas = place.copy()

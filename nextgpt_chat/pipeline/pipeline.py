@@ -15,13 +15,13 @@ from ..checkpoints.manifest import NOUNS
 from ..checkpoints.planning import MemoryPlan, resolve_plan
 from ..config import GenerationSettings
 from ..content import MODALITIES, Event, Finished, MediaPart, Reply, Turn
-from ..conversation import Conversation
+from ..conversation import Conversation, find_generated
 from ..errors import BusyError, CheckpointError, LimitError
 from ..known_world import KnownWorld
 from ..model import NextGPTModel
 from ..prompting import make_template
 from .making import Making, Parts, Request, check_sizes
-from .remaking import Remaking, find_generated
+from .remaking import Remaking
 from .rendering import Renderer
 from .seeds import random_seed
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from ..config import GenerationSettings
 from ..content import MODALITIES, Event, MediaPart, MediaReady, TextPart, Turn
+from ..conversation import add_remade
 from ..errors import BusyError, LimitError, NextGPTError
 from ..media import Limits
-from ..pipeline import add_remade
 from .open_talk import OpenTalk
 from .runner import Job, Runner
 from .sessions import Session, SessionStore

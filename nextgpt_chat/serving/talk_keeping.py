@@ -6,8 +6,8 @@ import contextlib
 import logging
 
 from ..content import Event, Finished, MediaReady, Notice, Turn
+from ..conversation import REMADE
 from ..errors import LimitError, NextGPTError
-from ..pipeline import REMADE
 from .open_talk import OpenTalk
 from .talk_store import TalkStore
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from ..config import GenerationSettings
 from ..content import Audio, Image, MediaPart, Turn, Video
+from ..conversation import find_generated
 from ..errors import NextGPTError
-from ..pipeline import find_generated
 
 WAYS = ("seed", "steps", "conditioning", "settings")
 MOST_STEPS = 100

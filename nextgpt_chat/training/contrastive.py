@@ -22,7 +22,7 @@ from ..imagebind.preprocess import frames_of_clips
 from ..picturebook import CLIP_FPS, SAMPLE_RATE, animate, caption, draw, play, values
 from ..picturebook.drawing import thing_geometry
 from ..picturebook.values import Clip, Scene, Sound
-from . import worlddata
+from . import between, worlddata
 from .encoder_init import initialise
 from .loop import Recipe, fit, step_rng
 
@@ -56,7 +56,9 @@ def batch_views(media: list[Image] | list[Video] | list[Audio], config: ImageBin
     return torch.stack([preprocess_image(picture, config) for picture in media])
 
 
-PATCHES = "patches"
+PATCHES, OCTAVES = "patches", "octaves"
+OCTAVES_WEIGHT = 4.0  # squared octaves are small beside cross entropies
+BETWEEN = 4  # for so many values there is one rendering between the words
 
 
 def patch_labels(scenes: list[Scene], seeds: list[int], side: int) -> Tensor:
@@ -80,7 +82,7 @@ class AttributeReaders(nn.ModuleDict):
     def __init__(self, width: int) -> None:
         super().__init__({name: nn.Linear(width, len(words)) for name, words in worlddata.ATTRIBUTES.items()})
 
-        self.update({PATCHES: nn.Linear(width, len(values.THINGS) + 1)})
+        self.update({PATCHES: nn.Linear(width, len(values.THINGS) + 1), OCTAVES: nn.Linear(width, 1)})
 
     def patch_loss(self, encoded: Tensor, scenes: list[Scene], seeds: list[int]) -> Tensor:
         """Cross entropy of the thing, or none, that each patch (B, P, E) is read as being a part of.
@@ -93,11 +95,16 @@ class AttributeReaders(nn.ModuleDict):
         logits = self[PATCHES](encoded * encoded.shape[-1] ** 0.5).float()
         return F.cross_entropy(logits.flatten(0, 1), target.flatten(), weight)
 
-    def loss(self, encoded: Tensor, shown: list) -> dict[str, Tensor]:
+    def pitch_loss(self, encoded: Tensor, octaves: list[float]) -> Tensor:
+        """Squared error of the pitch, in octaves above a source's normal one, as it is read from sounds (B, E)."""
+        read = self[OCTAVES](encoded * encoded.shape[-1] ** 0.5).float()[:, 0]
+        return F.mse_loss(read, torch.tensor(octaves, device=read.device, dtype=read.dtype))
+
+    def loss(self, encoded: Tensor, shown: list, without: tuple[str, ...] = ()) -> dict[str, Tensor]:
         """Attribute → cross entropy of what its reader makes of embeddings (B, E) of values of one kind, ``shown``."""
         scaled = encoded * encoded.shape[-1] ** 0.5
         losses = {}
-        for name in worlddata.attributes(shown[0]):
+        for name in worlddata.attributes(shown[0]).keys() - set(without):
             known = worlddata.ATTRIBUTES[name]
             target = torch.tensor([known.index(worlddata.attributes(value)[name]) for value in shown])
             losses[name] = F.cross_entropy(self[name](scaled).float(), target.to(encoded.device))
@@ -107,7 +114,8 @@ class AttributeReaders(nn.ModuleDict):
 def batch_loss(
     imagebind: ImageBind, readers: AttributeReaders, tokenizer, groups: list[list], rng: np.random.Generator
 ) -> tuple[Tensor, dict[str, float]]:
-    """For each group of values (pictures, clips or sounds): symmetric InfoNCE against captions, and the readers' loss.
+    """For each group of values (pictures, clips or sounds): symmetric InfoNCE against captions, and the readers' loss,
+    of renderings between the words too.
 
     Equal values in one group are not each other's negatives.
     """
@@ -116,28 +124,40 @@ def batch_loss(
     tokens = tokenizer([caption(value, words) for value in every], padding=True, return_tensors="pt")
     texts = imagebind.encode_text(tokens.input_ids.to(imagebind.device)).float()
     scale = imagebind.text_logit_scale()
+    pools = {Scene: worlddata.scenes, Clip: worlddata.clips, Sound: worlddata.sounds}
     losses, numbers, start = [], {}, 0
     for group in groups:
-        seeds = [worlddata.new_seed(rng) for _ in group]
-        media = [render(value, seed) for value, seed in zip(group, seeds, strict=True)]
-        views = batch_views(media, imagebind.config).to(imagebind.device)
+        count = len(group)
+        shown = [*group, *(worlddata.pick(pools[type(group[0])](), rng) for _ in range(count // BETWEEN))]
+        seeds = [worlddata.new_seed(rng) for _ in shown]
+        media = [render(value, seed) for value, seed in zip(group, seeds, strict=False)]
+        extra = [between.render_between(*pair, rng) for pair in zip(shown[count:], seeds[count:], strict=True)]
+        views = batch_views([*media, *(medium for medium, _ in extra)], imagebind.config).to(imagebind.device)
         kind = media[0].kind
         if kind == "image":
             tokens = imagebind.encode_tokens("vision", views)
-            encoded = tokens[:, 0].float()
-            losses.append(readers.patch_loss(tokens[:, 1:], group, seeds))
+            every = tokens[:, 0].float()
+            losses.append(readers.patch_loss(tokens[:, 1:], shown, seeds))
             numbers["patches"] = float(losses[-1].detach())
         else:
-            encoded = encode_views(imagebind, kind, views).float()
-        logits = scale * encoded @ texts[start : start + len(group)].T
-        start += len(group)
+            every = encode_views(imagebind, kind, views).float()
+        encoded = every[:count]
+        logits = scale * encoded @ texts[start : start + count].T
+        start += count
         same = torch.tensor([[a == b for b in group] for a in group], device=logits.device)
         same.fill_diagonal_(False)
         logits = logits.masked_fill(same, float("-inf"))
-        target = torch.arange(len(group), device=logits.device)
+        target = torch.arange(count, device=logits.device)
         losses.append((F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2)
         numbers[f"{kind} right"] = float((logits.argmax(1) == target).float().mean())
-        read = readers.loss(encoded, group)
+        # Three words are learned by heart, source by source; octaves are not.
+        read = readers.loss(encoded, group, without=("pitch",))
+        if extra:
+            unnamed = readers.loss(every[count:], shown[count:], without=("colour", "pitch"))
+            read |= {f"{name} between": value for name, value in unnamed.items()}
+        if kind == "audio":
+            octaves = [*map(between.word_octaves, group), *(above for _, above in extra)]
+            read["octaves"] = OCTAVES_WEIGHT * readers.pitch_loss(every, octaves)
         losses.append(torch.stack([*read.values()]).sum())
         numbers |= {f"{kind} {name}": float(value.detach()) for name, value in read.items()}
     return torch.stack(losses).sum(), numbers

@@ -13,10 +13,10 @@ from .loop import Recipe
 MINI_RECIPES = {
     "vae": Recipe(steps=6500, learning_rate=1.5e-3, batch=16, average=0.998),
     "imagebind": Recipe(
-        steps=3000, learning_rate=2e-3, batch=64, average=0.998, warmup=200, weight_decay=0.05, muon=True
+        steps=4000, learning_rate=2e-3, batch=64, average=0.998, warmup=200, weight_decay=0.05, muon=True
     ),
     "lm": Recipe(steps=2500, learning_rate=2e-3, batch=32, average=0.998, warmup=200, weight_decay=0.05, muon=True),
-    "image": Recipe(steps=3600, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200, muon=True),
+    "image": Recipe(steps=6000, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200, muon=True),
     "audio-vae": Recipe(steps=1200, learning_rate=1.5e-3, batch=16, average=0.998),
     "vocoder": Recipe(steps=3000, learning_rate=1e-3, batch=16, average=0.998, precision="fp32"),
     "audio": Recipe(steps=1800, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200, muon=True),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..content import MediaPart, TextPart, Turn
-from ..pipeline import REMADE
+from ..conversation import REMADE
 from . import texts
 
 Rating = tuple[bool, str]

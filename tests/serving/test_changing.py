@@ -3,8 +3,8 @@
 import pytest
 from fake_pipeline import FakePipeline
 
+from nextgpt_chat.conversation import REMADE
 from nextgpt_chat.errors import BusyError, NextGPTError
-from nextgpt_chat.pipeline import REMADE
 from nextgpt_chat.serving import ChatService, Runner, TalkStore
 
 

@@ -7,8 +7,11 @@ import torch
 from nextgpt_chat.imagebind import ImageBind, ImageBindConfig
 from nextgpt_chat.imagebind.preprocess import preprocess
 from nextgpt_chat.picturebook import COLOURS, MOTIONS, PITCHES, SOUNDS, THINGS, draw, is_held_out, play
-from nextgpt_chat.picturebook.values import Scene, Sound
+from nextgpt_chat.picturebook.drawing import SHADES
+from nextgpt_chat.picturebook.sounds import PITCH_FACTORS
+from nextgpt_chat.picturebook.values import HELD_OUT_LOOKS, HELD_OUT_PITCHES, Scene, Sound
 from nextgpt_chat.training import mel, worlddata
+from nextgpt_chat.training.between import any_pitch, any_shade, render_between
 from nextgpt_chat.training.caption_tokens import CONTEXT, caption_corpus, train_clip_tokenizer, train_roberta_tokenizer
 from nextgpt_chat.training.contrastive import batch_views, embed_values, patch_labels, render
 
@@ -99,3 +102,24 @@ def test_patch_labels_say_where_the_thing_is():
         inside = (labels == THINGS.index("heart")).numpy()
         assert set(labels.flatten().tolist()) == {THINGS.index("heart"), len(THINGS)}
         assert is_red[inside].mean() > 0.5 and is_red[~inside].mean() < 0.1  # a heart is smaller than its circle
+
+
+def test_nothing_between_the_words_comes_near_to_a_held_out_pair():
+    rng = np.random.default_rng(3)
+    for thing, colour in HELD_OUT_LOOKS:
+        assert all(np.linalg.norm(np.subtract(any_shade(thing, rng), SHADES[colour])) > 70 for _ in range(40))
+    for source, pitch in HELD_OUT_PITCHES:
+        assert all(abs(np.log2(any_pitch(source, rng) / PITCH_FACTORS[pitch])) > 0.2 for _ in range(40))
+
+
+def test_colours_and_pitches_between_the_words_are_seen_and_heard_and_change_nothing_else():
+    rng = np.random.default_rng(1)
+    scene, sound = Scene("ball", "red", "big", "middle", "plain"), Sound("bell", "normal", "normal")
+    other, octaves = render_between(scene, 5, rng)
+    plain = render(scene, 5)
+    assert octaves == 0 and not np.array_equal(other.pixels, plain.pixels)
+    assert np.array_equal(other.pixels[:8], plain.pixels[:8])  # the place is the same
+    heard = [render_between(sound, 5, rng) for _ in range(2)]
+    assert heard[0][1] != heard[1][1] and all(-1 <= above <= 1 for _, above in heard)
+    assert np.array_equal(play(sound, 5, pitch=1.3), play(sound, 5, pitch=1.3))
+    assert not np.array_equal(play(sound, 5, pitch=1.3), play(sound, 5))

@@ -137,7 +137,7 @@ def test_retry_undo_and_clear(page):
     page.get_by_role("button", name="Retry").click()
     await_end(page)
     expect(page.locator("#chatbot")).to_contain_text("You said: first", timeout=PATIENCE)
-    assert page.locator("#chatbot [data-testid=bot]").count() == 1
+    assert page.locator("#chatbot .bot.message").count() == 1
     page.get_by_role("button", name="Undo").click()
     expect(page.locator("#chatbot [data-testid=bot]")).to_have_count(0, timeout=PATIENCE)
     expect(page.locator("#composer textarea")).to_have_value("first")
