@@ -146,6 +146,7 @@ def test_retry_undo_and_clear(page):
     expect(page.locator("#chatbot")).to_contain_text("You said: ", timeout=PATIENCE)
     await_end(page)
     page.get_by_role("button", name="Clear").last.click()
+    page.locator("dialog.ask .delete").click()  # it asks first
     expect(page.locator("#chatbot [data-testid=bot]")).to_have_count(0, timeout=PATIENCE)
 
 
