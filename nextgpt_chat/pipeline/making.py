@@ -204,8 +204,7 @@ class Making:
         decoder = model.decoders[kind]
         by_words = request.settings.conditioning == "caption"
         conditioning = decoder.encode_text([self._caption]) if by_words else model.condition(group)
-        options = {name: value for name, value in asdict(getattr(request.settings, kind)).items() if value is not None}
-        options["seed"] = derive_seed(request.seed, kind, index)
+        options = options_of(request, kind, index)
         return (
             yield from self._with.renderer.render(
                 ident, decoder, conditioning, options, self._should_stop, request.previews
@@ -233,6 +232,12 @@ class Making:
 
     def _spend(self, stage: str, began: float) -> None:
         self._timings[stage] = self._timings.get(stage, 0.0) + time.perf_counter() - began
+
+
+def options_of(request: Request, kind: str, index: int) -> dict[str, Any]:
+    """What the decoder is given for the ``index``-th medium of ``kind`` in a reply."""
+    given = {name: value for name, value in asdict(getattr(request.settings, kind)).items() if value is not None}
+    return given | {"seed": derive_seed(request.seed, kind, index)}
 
 
 def details_of(media: Media, request: Request) -> dict[str, Any]:

@@ -9,15 +9,13 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 
-from ..content import Event, MediaPart, MediaReady, MediaStarted, Part, Reply, TextPart
+from ..content import Event, MediaPart, MediaReady, MediaStarted, Notice, Part, Reply, TextPart
 from ..conversation import REMADE
 from ..decoders import Cancelled
 from ..errors import NextGPTError
 from ..prompting import Segment, SignalSegment, TextSegment
-from .making import Parts, Request, details_of, failure_message
-from .seeds import derive_seed
+from .making import Parts, Request, details_of, failure_message, options_of
 
 
 class Remaking:
@@ -44,8 +42,7 @@ class Remaking:
         if decoder is None:
             raise NextGPTError(f"This checkpoint has no decoder for {part.kind}, so it cannot be made again.")
         yield MediaStarted(ident, part.kind, part.caption)
-        options = {n: value for n, value in asdict(getattr(request.settings, part.kind)).items() if value is not None}
-        options["seed"] = derive_seed(request.seed, part.kind, self._number())
+        options = options_of(request, part.kind, self._number())
         try:
             by_words = request.settings.conditioning == "caption"
             conditioning = decoder.encode_text([part.caption]) if by_words else self._condition()
@@ -61,6 +58,9 @@ class Remaking:
         made = MediaPart(media, part.caption, "", True, details, ident)
         self._made = (made,)
         yield MediaReady(ident, made)
+        if notice := getattr(media, "notice", None):  # a picture that the safety checker refused
+            self._notices = (notice,)
+            yield Notice(notice)
 
     def _number(self) -> int:
         """How many media of its kind its reply made before it: part of its seed."""
