@@ -1,6 +1,8 @@
 // Buttons within messages: runs once, as Gradio's js_on_load, with element and trigger.
 // The server writes them (web/acts.py) and checks everything that is sent here.
 
+document.documentElement.lang = element.querySelector("[lang]").lang;
+
 const composer = () => document.querySelector("#composer textarea");
 const spoken = (name) => JSON.parse(element.querySelector("[data-spoken]").dataset.spoken)[name];
 
@@ -94,8 +96,13 @@ document.addEventListener("keydown", (event) => {
     if (stop && stop.offsetParent && !event.target.closest("form")) stop.click();
 });
 
-// Gradio labels a message with its source; without a label, people who listen get what it shows
+// For people who listen: Gradio labels a message with its source, which would be read in place of what it shows,
+// and calls the example cards a list, though they are buttons
 
-const chatbot = document.querySelector("#chatbot");
-const unlabel = () => chatbot.querySelectorAll("[data-testid][aria-label*='<']").forEach((one) => one.removeAttribute("aria-label"));
-if (chatbot) new MutationObserver(unlabel).observe(chatbot, { subtree: true, childList: true, attributeFilter: ["aria-label"] });
+const everything = element.closest(".gradio-container") || document.body;
+function mend() {
+    everything.querySelectorAll("#chatbot [data-testid][aria-label*='<']").forEach((one) => one.removeAttribute("aria-label"));
+    everything.querySelectorAll("#chatbot .examples[role=list]").forEach((one) => one.setAttribute("role", "group"));
+}
+mend();
+new MutationObserver(mend).observe(everything, { subtree: true, childList: true, attributeFilter: ["aria-label"] });

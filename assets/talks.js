@@ -107,7 +107,7 @@ async function link(token) {
     const address = new URL(`shared/${token}`, document.baseURI).href.split("?")[0];
     try {
         await navigator.clipboard.writeText(address);
-        say(`${spoken("copied")} ${address}`);
+        say(`${spoken("link_copied")} ${address}`);
     } catch { say(`${spoken("link_is")} ${address}`); }
 }
 
@@ -157,7 +157,7 @@ element.addEventListener("change", async (event) => {
         const name = encodeURIComponent(file.name);
         const headers = { "Content-Type": "application/zip" };
         answer = await (await fetch(`talks/import?name=${name}`, { method: "POST", headers, body: file })).json();
-    } catch { answer = { error: spoken("failed") }; }
+    } catch { answer = { error: spoken("failed_request") }; }
     say(answer.error || "");
     if (answer.id) trigger("pick", { id: answer.id });
 });

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Session:
     """An open talk and the user's settings. ``owner``: whose talks it may open; None where none are kept.
 
-    ``search``: words that the list of talks is to have, as the page was asked.
+    ``search``: words that the list of talks is to have, as the page was asked. ``language``: tag of the one that the
+    browser asks for.
     """
 
     def __init__(self, talk: OpenTalk) -> None:
@@ -31,6 +32,7 @@ class Session:
         self.settings = GenerationSettings()
         self.modalities: frozenset[str] | None = None  # None: the model decides
         self.search = ""
+        self.language = "en"
         self.closed = False
         self.lock = threading.RLock()
 

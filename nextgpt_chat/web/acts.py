@@ -6,25 +6,24 @@ Gradio's sanitiser lets names and values of buttons through, but no data attribu
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from ..content import MediaPart, TextPart, Turn
 from ..conversation import REMADE
-from . import texts
+from .languages import ENGLISH
+from .texts import Texts
 
 Rating = tuple[bool, str]
 """Whether a reply was liked, and why."""
-SPOKEN = {
-    "edit": texts.EDIT,
-    "edit_about": texts.EDIT_ABOUT,
-    "send": texts.SEND,
-    "cancel": texts.CANCEL,
-    "why": texts.WHY,
-    "why_placeholder": texts.WHY_PLACEHOLDER,
-    "reasons": texts.REASONS,
-}
-"""What the script says."""
+_SPOKEN = ("edit", "edit_about", "send", "cancel", "why", "why_placeholder", "reasons")
+
+
+def spoken(say: Texts) -> str:
+    """What the script says, for it to read from the page."""
+    words = json.dumps({name: getattr(say, name) for name in _SPOKEN})
+    return f'<div lang="{say.language}" data-spoken="{html.escape(words)}"></div>'
 
 
 def _act(name: str, value: object, words: str, about: str = "", chosen: bool = False) -> str:
@@ -38,52 +37,55 @@ def _line(text: object) -> str:
     return html.escape(" ".join(str(text).split()))
 
 
-def edit_act(index: int, turn: Turn) -> str:
+def edit_act(index: int, turn: Turn, say: Texts = ENGLISH) -> str:
     """For a user's message: the button to change it, which carries its words exactly as they are."""
     words = "\n".join(part.text for part in turn.parts if isinstance(part, TextPart))
     kept = html.escape(words).replace("\r", "").replace("\n", "&#10;")
-    button = _act("edit", index, texts.EDIT, texts.EDIT_ABOUT).replace("<button", f'<button placeholder="{kept}"', 1)
+    button = _act("edit", index, say.edit, say.edit_about).replace("<button", f'<button placeholder="{kept}"', 1)
     return f'<span class="acts edit">{button}</span>'
 
 
-def rating_acts(index: int, rating: Rating | None = None) -> str:
+def rating_acts(index: int, rating: Rating | None = None, say: Texts = ENGLISH) -> str:
     """For a reply: is it good or bad, and why."""
     liked = None if rating is None else rating[0]
     why = f'<span class="why">{_line(rating[1])}</span>' if rating and rating[1] else ""
-    good = _act("like", index, texts.GOOD, texts.LIKE, liked is True)
-    bad = _act("dislike", index, texts.BAD, texts.DISLIKE, liked is False)
+    good = _act("like", index, say.good, say.like, liked is True)
+    bad = _act("dislike", index, say.bad, say.dislike, liked is False)
     return f'<span class="acts rate">{good}{bad}{why}</span>'
 
 
-def medium_acts(part: MediaPart, again: bool = True) -> str:
+def medium_acts(part: MediaPart, say: Texts = ENGLISH, again: bool = True) -> str:
     """For a generated medium: how it was made, and what to do with it. ``again``: whether it can be made again."""
-    noun = texts.NOUNS[part.kind]
-    use = _act("use", part.id, texts.USE, texts.USE_ABOUT.format(noun=noun))
+    use = _act("use", part.id, say.use, say.use_about[part.kind])
     ways = ""
     if again:
         by_words = part.details.get("conditioning") == "caption"
         said = {
-            "seed": texts.AGAIN_SEED,
-            "steps": texts.AGAIN_STEPS,
-            "settings": texts.AGAIN_SETTINGS,
-            "conditioning": texts.AGAIN_SIGNAL if by_words else texts.AGAIN_CAPTION,
+            "seed": say.again_seed,
+            "steps": say.again_steps,
+            "settings": say.again_settings,
+            "conditioning": say.again_signal if by_words else say.again_caption,
         }
         ways = "".join(_act(f"again-{way}", part.id, words) for way, words in said.items())
-        ways = f'<span class="ways">{_line(texts.AGAIN)} {ways}</span>'
-    return (
-        f'{use}<details class="facts"><summary>{_line(texts.DETAILS)}</summary>{_facts(part.details)}{ways}</details>'
-    )
+        ways = f'<span class="ways">{_line(say.again)} {ways}</span>'
+    made = f"<summary>{_line(say.details)}</summary>{_facts(part.details, say)}{ways}"
+    return f'{use}<details class="facts">{made}</details>'
 
 
-def _facts(details: Mapping[str, Any]) -> str:
-    known = {name: value for name, value in details.items() if name in texts.FACTS and value is not None}
-    rows = "".join(f"<dt>{_line(texts.FACTS[name])}</dt><dd>{_line(value)}</dd>" for name, value in known.items())
+def _facts(details: Mapping[str, Any], say: Texts) -> str:
+    known = {name: value for name, value in details.items() if name in say.facts and value is not None}
+    rows = "".join(f"<dt>{_line(say.facts[name])}</dt><dd>{_line(value)}</dd>" for name, value in known.items())
     return f"<dl>{rows}</dl>"
 
 
-def variant_of(part: MediaPart) -> str:
+def is_variant(part: MediaPart) -> bool:
+    """Whether a medium was made again, to be seen beside its first."""
+    return bool(part.details.get(REMADE))
+
+
+def variant_of(part: MediaPart, say: Texts = ENGLISH) -> str:
     """What tells a medium made again from its first; empty for a first one."""
-    if not part.details.get(REMADE):
+    if not is_variant(part):
         return ""
     by_words = part.details.get("conditioning") == "caption"
-    return texts.BY_CAPTION if by_words else texts.MADE_AGAIN
+    return say.by_caption if by_words else say.made_again

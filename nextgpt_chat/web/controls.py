@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
 
-from . import texts
+from .languages import SAID_IN_BROWSER
 
 
 @dataclass(frozen=True)
 class Control:
-    """One slider. ``fallback`` is shown where the checkpoint states no default."""
+    """One slider. ``label``: the name of its text; ``fallback`` is shown where the checkpoint states no default."""
 
     path: str
     label: str
@@ -26,48 +26,49 @@ class Control:
 GROUPS: tuple[tuple[str, str, tuple[Control, ...]], ...] = (
     (
         "text",
-        "Words",
+        "words",
         (
-            Control("text.temperature", "Temperature", 0, 2, 0.05, 0.7),
-            Control("text.top_p", "Top-p", 0.05, 1, 0.05, 0.95),
-            Control("text.max_new_tokens", "Most tokens", 8, 1024, 8, 256),
+            Control("text.temperature", "temperature", 0, 2, 0.05, 0.7),
+            Control("text.top_p", "top_p", 0.05, 1, 0.05, 0.95),
+            Control("text.max_new_tokens", "most_tokens", 8, 1024, 8, 256),
         ),
     ),
     (
         "image",
-        "Pictures",
+        "pictures",
         (
-            Control("image.steps", "Steps", 1, 100, 1, 20),
-            Control("image.guidance_scale", "Guidance", 1, 15, 0.5, 7.5),
+            Control("image.steps", "steps", 1, 100, 1, 20),
+            Control("image.guidance_scale", "guidance", 1, 15, 0.5, 7.5),
         ),
     ),
     (
         "audio",
-        "Sounds",
+        "sounds",
         (
-            Control("audio.steps", "Steps", 1, 100, 1, 20),
-            Control("audio.guidance_scale", "Guidance", 1, 15, 0.5, 2.5),
-            Control("audio.seconds", "Seconds", 0.5, 20, 0.5, 2),
+            Control("audio.steps", "steps", 1, 100, 1, 20),
+            Control("audio.guidance_scale", "guidance", 1, 15, 0.5, 2.5),
+            Control("audio.seconds", "seconds", 0.5, 20, 0.5, 2),
         ),
     ),
     (
         "video",
-        "Clips",
+        "clips",
         (
-            Control("video.steps", "Steps", 1, 100, 1, 20),
-            Control("video.guidance_scale", "Guidance", 1, 15, 0.5, 7.5),
-            Control("video.frames", "Frames", 2, 64, 1, 8),
+            Control("video.steps", "steps", 1, 100, 1, 20),
+            Control("video.guidance_scale", "guidance", 1, 15, 0.5, 7.5),
+            Control("video.frames", "frames", 2, 64, 1, 8),
         ),
     ),
 )
 REPLY_WITH: dict[str, frozenset[str] | None] = {
-    "Auto": None,
-    "Words": frozenset({"text"}),
-    "Picture": frozenset({"text", "image"}),
-    "Sound": frozenset({"text", "audio"}),
-    "Clip": frozenset({"text", "video"}),
+    "auto": None,
+    "words": frozenset({"text"}),
+    "picture": frozenset({"text", "image"}),
+    "sound": frozenset({"text", "audio"}),
+    "clip": frozenset({"text", "video"}),
 }
-CONDITIONING = {"Signal tokens (the paper's way)": "signal", "Caption (for comparison)": "caption"}
+CONDITIONING = {"by_signal": "signal", "by_words": "caption"}
+_said = SAID_IN_BROWSER
 
 
 @dataclass
@@ -87,38 +88,44 @@ class Controls:
         return [*self.sliders.values(), self.random, self.seed, self.conditioning, self.reply_with]
 
 
-def build_controls(keeping: str = "") -> Controls:
+def build_controls(keeping: Any = None) -> Controls:
     """Adds the side bar to the Blocks under construction. ``keeping``: Markdown about what is kept, for its end."""
     controls = Controls()
     with gr.Sidebar(position="right", open=False, elem_id="settings", width=300):
-        gr.Markdown(f"### {texts.SETTINGS}")
-        controls.reply_with = gr.Radio(list(REPLY_WITH), value="Auto", label="Reply with", elem_id="reply-with")
+        gr.Markdown(_said("settings_heading"))
+        controls.reply_with = gr.Radio(
+            _choices(REPLY_WITH), value="auto", label=_said("reply_with"), elem_id="reply-with"
+        )
         with gr.Group():
-            controls.random = gr.Checkbox(True, label="Random seed", elem_id="random-seed")
-            controls.seed = gr.Number(0, label="Seed", precision=0, minimum=0, interactive=False, elem_id="seed")
+            controls.random = gr.Checkbox(True, label=_said("random_seed"), elem_id="random-seed")
+            controls.seed = gr.Number(0, label=_said("seed"), precision=0, minimum=0, interactive=False, elem_id="seed")
         for modality, title, group in GROUPS:
-            with gr.Accordion(title, open=False, elem_id=f"settings-{modality}"):
+            with gr.Accordion(_said(title), open=False, elem_id=f"settings-{modality}"):
                 for control in group:
                     controls.sliders[control.path] = gr.Slider(
                         control.low,
                         control.high,
                         value=control.fallback,
                         step=control.step,
-                        label=control.label,
+                        label=_said(control.label),
                         buttons=[],
                         elem_id=control.path.replace(".", "-"),
                     )
-        with gr.Accordion("Conditioning", open=False):
+        with gr.Accordion(_said("conditioning"), open=False):
             controls.conditioning = gr.Radio(
-                list(CONDITIONING),
+                _choices(CONDITIONING),
                 value=next(iter(CONDITIONING)),
-                label="What the picture, sound and clip makers see",
+                label=_said("conditioning_about"),
                 elem_id="conditioning",
             )
-        controls.reset = gr.Button(texts.DEFAULTS, size="sm", elem_id="reset-settings")
+        controls.reset = gr.Button(_said("defaults"), size="sm", elem_id="reset-settings")
         if keeping:
             gr.Markdown(keeping, elem_id="keeping")
     return controls
+
+
+def _choices(names: Iterable[str]) -> list[tuple[Any, str]]:
+    return [(_said(name), name) for name in names]
 
 
 def shown_defaults(defaults: Mapping[str, Mapping[str, Any]]) -> list[Any]:
@@ -135,5 +142,5 @@ def shown_defaults(defaults: Mapping[str, Mapping[str, Any]]) -> list[Any]:
         gr.update(value=True),
         gr.update(value=0, interactive=False),
         gr.update(value=next(iter(CONDITIONING))),
-        gr.update(value="Auto"),
+        gr.update(value="auto"),
     ]

@@ -21,13 +21,14 @@ from ..serving import (
     TalkStore,
     default_data_folder,
 )
-from . import texts
 from .examples import make_examples
 from .health import health_routes
 from .identity import BrowserCookie
+from .languages import translations
 from .options import PageOptions
-from .page import ASSETS, build_page
+from .page import ASSETS, COMPOSED, KEEPING, build_page
 from .routes import Routes
+from .texts import Texts
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def create_app(pipeline_or_loader: Any, options: PageOptions | None = None) -> A
     except BaseException:
         folder.close()
         raise
-    logger.info(texts.KEPT_AT.format(folder=folder.root))
+    logger.info("Talks are kept in %s", folder.root)
     # Components read this when they are made: uploads belong to our folder, not to one shared by all programs.
     os.environ["GRADIO_TEMP_DIR"] = str(folder.uploads)
     examples = make_examples(folder.root / "examples")
@@ -82,7 +83,7 @@ def create_app(pipeline_or_loader: Any, options: PageOptions | None = None) -> A
     limits = ServiceLimits()
     limits = replace(limits, media=replace(limits.media, bytes=options.max_file_size * 1_000_000))
     service = ChatService(runner, folder.shown, limits, store)
-    page = build_page(service, examples, options.checkpoint, options.queue_size, _keeping(options))
+    page = build_page(service, examples, options.checkpoint, options.queue_size)
     cleaner = Cleaner(service.clean)
     runner.start()
     cleaner.start()
@@ -129,6 +130,7 @@ def launch_arguments(app: App) -> dict[str, Any]:
         "blocked_paths": [str(app.folder.root / name) for name in ("talks.sqlite3", "secret", "media")],
         "app_kwargs": {"routes": routes, "middleware": [Middleware(BrowserCookie, store=app.store)]},
         "ssr_mode": False,
+        "i18n": translations({**COMPOSED, KEEPING: lambda say: _keeping(options, say)}),
     }
 
 
@@ -141,12 +143,23 @@ def theme() -> gr.themes.Base:
         radius_size="lg",
         font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif"],
         font_mono=["ui-monospace", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace"],
+    ).set(  # the theme's own are paler than people with weak eyes can read
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_700",
+        checkbox_label_background_fill_selected="*primary_600",
+        checkbox_label_background_fill_selected_dark="*primary_600",
+        block_title_text_color="*primary_700",
+        block_title_text_color_dark="white",
+        link_text_color="*primary_700",
+        link_text_color_dark="*primary_300",
     )
 
 
-def _keeping(options: PageOptions) -> str:
+def _keeping(options: PageOptions, say: Texts) -> str:
     """What the settings say about what is kept."""
-    said = [texts.KEEPING, texts.QUOTA.format(quota=options.media_quota_gb)]
+    said = [say.keeping, say.quota.format(quota=options.media_quota_gb)]
     if options.keep_media_days:
-        said.append(texts.AGE.format(days=options.keep_media_days))
+        said.append(say.age.format(days=options.keep_media_days))
     return " ".join(said)

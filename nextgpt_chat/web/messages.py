@@ -29,8 +29,9 @@ from ..content import (
     Turn,
 )
 from ..serving import OpenTalk, Waiting
-from . import texts
-from .acts import Rating, edit_act, medium_acts, rating_acts, variant_of
+from .acts import Rating, edit_act, is_variant, medium_acts, rating_acts, variant_of
+from .languages import ENGLISH
+from .texts import Texts
 
 Message = dict[str, Any]
 Address = Callable[[MediaPart], str]
@@ -74,19 +75,18 @@ def address_of(talk: OpenTalk) -> Address:
     return address
 
 
-def media_block(part: MediaPart, address: Address) -> Message:
+def media_block(part: MediaPart, address: Address, say: Texts = ENGLISH) -> Message:
     """The medium with a description, and below a generated one a line that says so.
 
     As HTML in the message's text: Gradio's own file messages know neither descriptions nor who may see a file.
     """
-    noun = texts.NOUNS[part.kind]
-    at, about = html.escape(address(part)), _line(part.caption or part.name or noun)
+    at, about = html.escape(address(part)), _line(part.caption or part.name or say.nouns[part.kind])
     if isinstance(part.media, Audio):
         player = f'<audio controls preload="metadata" src="{at}" title="{about}"></audio>'
     elif isinstance(part.media, Image):
         height, width = part.media.pixels.shape[:2]
         player = (
-            f'<a href="{at}" title="{html.escape(texts.WHOLE_PICTURE)}">'
+            f'<a href="{at}" title="{html.escape(say.whole_picture)}">'
             f'<img src="{at}" alt="{about}" width="{width}" height="{height}" loading="lazy"></a>'
         )
     else:
@@ -96,19 +96,22 @@ def media_block(part: MediaPart, address: Address) -> Message:
             f'height="{height}"></video>'
         )
     # One line without blank lines: Markdown must take it as one piece of HTML.
-    named = f"medium {part.kind} variant" if variant_of(part) else f"medium {part.kind}"
-    return text_block(f'<figure class="{named}">{player}{_made(part, at, noun)}</figure>')
+    named = f"medium {part.kind} variant" if is_variant(part) else f"medium {part.kind}"
+    return text_block(f'<figure class="{named}">{player}{_made(part, at, say)}</figure>')
 
 
-def _made(part: MediaPart, at: str, noun: str) -> str:
+def _made(part: MediaPart, at: str, say: Texts) -> str:
     if not part.generated:
         return ""
-    facts = [texts.GENERATED.format(noun=noun), variant_of(part), part.caption]
+    facts = [say.generated[part.kind], variant_of(part, say), part.caption]
     if "seed" in part.details:
-        facts.append(texts.SEED.format(seed=part.details["seed"]))
+        facts.append(say.seed_is.format(seed=part.details["seed"]))
     said = " · ".join(filter(None, facts))
-    save = f'<a class="save" href="{at}?download" title="{_line(texts.SAVE_MEDIUM.format(noun=noun))}">{texts.SAVE}</a>'
-    return f'<figcaption class="made">{_line(said)} <span class="acts">{save}{medium_acts(part)}</span></figcaption>'
+    about = _line(say.save_medium[part.kind])
+    save = f'<a class="save" href="{at}?download" title="{about}">{html.escape(say.save)}</a>'
+    return (
+        f'<figcaption class="made">{_line(said)} <span class="acts">{save}{medium_acts(part, say)}</span></figcaption>'
+    )
 
 
 def _line(text: str) -> str:
@@ -116,24 +119,30 @@ def _line(text: str) -> str:
     return html.escape(" ".join(text.split()))
 
 
-def part_blocks(part: Part, address: Address, role: str) -> list[Message]:
+def part_blocks(part: Part, address: Address, role: str, say: Texts = ENGLISH) -> list[Message]:
     if isinstance(part, TextPart):
         return [text_block(plain(part.text) if role == "user" else formatted(part.text))]
-    return [media_block(part, address)]
+    return [media_block(part, address, say)]
 
 
 def turn_message(
-    turn: Turn, address: Address, notices: Sequence[str] = (), index: int | None = None, rating: Rating | None = None
+    turn: Turn,
+    address: Address,
+    notices: Sequence[str] = (),
+    index: int | None = None,
+    rating: Rating | None = None,
+    say: Texts = ENGLISH,
 ) -> Message:
     """One Chatbot message for one turn; ``notices`` are sentences that were shown with it. With its ``index`` in the
     talk it can be edited or rated."""
-    content = [block for part in turn.parts for block in part_blocks(part, address, turn.role)]
+    content = [block for part in turn.parts for block in part_blocks(part, address, turn.role, say)]
     content += [note(notice) for notice in notices]
     if turn.cancelled:
-        content.append(note(texts.STOPPED))
-    content = content or [note(texts.NO_REPLY)]
+        content.append(note(say.stopped))
+    content = content or [note(say.no_reply)]
     if index is not None:
-        content.append(text_block(edit_act(index, turn) if turn.role == "user" else rating_acts(index, rating)))
+        acts = edit_act(index, turn, say) if turn.role == "user" else rating_acts(index, rating, say)
+        content.append(text_block(acts))
     return {"role": turn.role, "content": content}
 
 
@@ -143,6 +152,7 @@ def talk_messages(
     address: Address,
     notices: Mapping[int, Sequence[str]] | None = None,
     ratings: Mapping[int, Rating] | None = None,
+    say: Texts = ENGLISH,
 ) -> list[Message]:
     """All messages of a talk. ``shown`` holds those rendered before, and is brought up to date; ``notices`` and
     ``ratings`` by the index of their turn."""
@@ -151,7 +161,7 @@ def talk_messages(
             continue
         del shown[index:]
         said = (notices or {}).get(index, ())
-        shown.append((turn, turn_message(turn, address, said, index, (ratings or {}).get(index))))
+        shown.append((turn, turn_message(turn, address, said, index, (ratings or {}).get(index), say)))
     del shown[len(turns) :]
     return [message for _, message in shown]
 
@@ -159,11 +169,11 @@ def talk_messages(
 class LiveReply:
     """The assistant's message while it is made: feed it events, then read :meth:`message`."""
 
-    def __init__(self, address: Address) -> None:
-        self._address = address
+    def __init__(self, address: Address, say: Texts = ENGLISH) -> None:
+        self._address, self._say = address, say
         self._blocks: list[tuple[str, list[Message]]] = []  # (key, blocks), in the order of the reply
         self._words = ""
-        self._stage = texts.READING
+        self._stage = say.reading
         self._making: dict[str, tuple[str, str, float]] = {}  # id: kind, caption, start
         self.finished: Finished | None = None
 
@@ -184,7 +194,7 @@ class LiveReply:
         elif isinstance(event, MediaReady):
             self._end_words()
             self._making.pop(event.id, None)
-            self._put(event.id, [media_block(event.part, self._address)])
+            self._put(event.id, [media_block(event.part, self._address, self._say)])
         elif isinstance(event, Failed):
             self._making.pop(event.id, None)
             self._put(event.id, [note(event.message, "failed")])
@@ -200,7 +210,7 @@ class LiveReply:
         """The message as it stands: what is made so far, and what is being done."""
         content = [block for _, blocks in self._blocks for block in blocks]
         if self._stage or not content:
-            content.append(note(self._stage or texts.READING, "stage"))
+            content.append(note(self._stage or self._say.reading, "stage"))
         return {"role": "assistant", "content": content}
 
     def last_message(self) -> Message:
@@ -208,8 +218,8 @@ class LiveReply:
         kept = [blocks for key, blocks in self._blocks if key not in self._making]
         content = [block for blocks in kept for block in blocks]
         if self.finished is None or self.finished.reply.cancelled:
-            content.append(note(texts.STOPPED))
-        return {"role": "assistant", "content": content or [note(texts.NO_REPLY)]}
+            content.append(note(self._say.stopped))
+        return {"role": "assistant", "content": content or [note(self._say.no_reply)]}
 
     def _put(self, key: str, blocks: list[Message]) -> None:
         for index, (known, _) in enumerate(self._blocks):
@@ -227,18 +237,23 @@ class LiveReply:
 
     def _wait(self, waiting: Waiting) -> None:
         if waiting.loading:
-            self._stage = texts.WAITING_MODEL
+            self._stage = self._say.waiting_model
         elif waiting.ahead > 1:
-            self._stage = texts.WAITING_MANY.format(ahead=waiting.ahead)
+            self._stage = self._say.waiting_many.format(ahead=waiting.ahead)
         else:
-            self._stage = texts.WAITING_NEXT if waiting.ahead else texts.READING
+            self._stage = self._say.waiting_next if waiting.ahead else self._say.reading
 
     def _progress(self, key: str, step: int, steps: int, preview: PIL.Image.Image | None) -> Message:
         kind, caption, start = self._making[key]
-        where = texts.STEP.format(step=step, steps=steps) if steps else texts.STARTING
-        picture = f'<img class="preview" alt="preview" src="{_data_url(preview)}">' if preview is not None else ""
+        say = self._say
+        where = say.step.format(step=step, steps=steps) if steps else say.starting
+        picture = (
+            f'<img class="preview" alt="{_line(say.preview)}" src="{_data_url(preview)}">'
+            if preview is not None
+            else ""
+        )
         bar = f'<progress max="{max(1, steps)}" value="{step}"></progress>'
-        words = f"{texts.MAKING[kind]} · {where} · {time.monotonic() - start:.0f} s"
+        words = f"{say.making[kind]} · {where} · {time.monotonic() - start:.0f} s"
         about = f'<span class="about">{html.escape(caption)}</span>' if caption else ""
         inner = f'<span class="words">{html.escape(words)}</span>{about}{bar}'
         # One line without blank lines: Markdown must take it as one piece of HTML.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import html
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,12 @@ from typing import Any
 import gradio as gr
 
 from ..serving import ChatService
-from . import texts
-from .acts import SPOKEN
+from .acts import spoken
 from .controls import Controls, build_controls
 from .examples import Example
 from .handlers import Programs, Settings, Status, Talking, Talks, Visits
+from .languages import ENGLISH, SAID_IN_BROWSER
+from .texts import Texts
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 UPLOAD_TYPES = ["image", "audio", "video", ".m4a", ".webm", ".mov", ".flac", ".ogg"]
@@ -25,6 +25,16 @@ _AT_ONCE: dict[str, Any] = {**_PRIVATE, "queue": False}
 # As quick, but able to show a warning, which Gradio does only for queued events.
 _SPEAKING: dict[str, Any] = {**_PRIVATE, "concurrency_limit": None}
 _ONCE: dict[str, Any] = {**_PRIVATE, "trigger_mode": "once"}
+_said = SAID_IN_BROWSER
+KEEPING = "keeping_told"
+"""What the settings say about what is kept, as Markdown; depends on the options."""
+COMPOSED: dict[str, Callable[[Texts], str]] = {
+    "talks_heading": lambda say: f"<h2>{html.escape(say.talks)}</h2>",
+    "settings_heading": lambda say: f"### {say.settings}",
+    "spoken": spoken,
+    "camera": lambda say: _camera_html(say),
+}
+"""What stands on the page from the start but is more than a sentence: name → what it is in one language."""
 
 
 @dataclass
@@ -36,15 +46,12 @@ class _Panel:
     talks: gr.HTML
 
 
-def build_page(
-    service: ChatService, examples: Sequence[Example], checkpoint: str, queue_size: int = 16, keeping: str = ""
-) -> gr.Blocks:
-    """The Blocks over ``service``. ``checkpoint`` is what the header says until the model is loaded, ``keeping`` what
-    the settings say about what is kept, as Markdown."""
+def build_page(service: ChatService, examples: Sequence[Example], checkpoint: str, queue_size: int = 16) -> gr.Blocks:
+    """The Blocks over ``service``. ``checkpoint`` is what the header says until the model is loaded."""
     visits = Visits(service)
     status = Status(service, checkpoint)
     with gr.Blocks(
-        title=texts.TITLE, fill_height=True, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86_400)
+        title=ENGLISH.title, fill_height=True, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86_400)
     ) as page:
         # Only the id: the talk itself stays on the server.
         session = gr.State(None, delete_callback=service.sessions.close)
@@ -55,10 +62,10 @@ def build_page(
             composer = _build_composer(service.limits.characters)
             _build_camera()
             stop = gr.Button(
-                texts.STOP, elem_id="stop", variant="stop", visible=False, scale=0, min_width=88, size="md"
+                _said("stop"), elem_id="stop", variant="stop", visible=False, scale=0, min_width=88, size="md"
             )
         footer = gr.HTML(status.footer(), elem_id="footer")
-        controls = build_controls(keeping)
+        controls = build_controls(_said(KEEPING))
         timer = gr.Timer(1.0)
 
         talking = Talking(visits, examples)
@@ -69,7 +76,7 @@ def build_page(
         chatbot.undo(talking.undo, [session], turn, **_SPEAKING)
         chatbot.clear(talking.clear, [session], turn, **_SPEAKING)
         acts = gr.HTML(
-            f'<div data-spoken="{html.escape(json.dumps(SPOKEN))}"></div>',
+            _said("spoken"),
             elem_id="acts",
             js_on_load=(ASSETS / "actions.js").read_text(encoding="utf-8") + "\n// 'act'",
             apply_default_css=False,
@@ -90,12 +97,12 @@ def build_page(
 
 def _build_panel() -> _Panel:
     with gr.Sidebar(position="left", open=False, elem_id="talks", width=300):
-        gr.HTML(f"<h2>{texts.TALKS}</h2>", elem_classes="panel-title")
-        new = gr.Button(texts.NEW_TALK, elem_id="new-talk", variant="primary", size="md")
+        gr.HTML(_said("talks_heading"), elem_classes="panel-title")
+        new = gr.Button(_said("new_talk"), elem_id="new-talk", variant="primary", size="md")
         search = gr.Textbox(
-            label=texts.SEARCH,
+            label=_said("search"),
             show_label=False,
-            placeholder=texts.SEARCH,
+            placeholder=_said("search"),
             elem_id="search-talks",
             max_lines=1,
             max_length=200,
@@ -114,7 +121,7 @@ _EVENTS = "'pick' 'rename' 'remove' 'publish' 'unpublish'"
 def _build_chatbot(examples: Sequence[Example]) -> gr.Chatbot:
     return gr.Chatbot(
         elem_id="chatbot",
-        label="Talk",
+        label=_said("talk"),
         show_label=False,
         scale=1,
         height="100%",
@@ -122,7 +129,7 @@ def _build_chatbot(examples: Sequence[Example]) -> gr.Chatbot:
         buttons=["copy"],
         latex_delimiters=[],
         allow_tags=False,
-        placeholder=texts.EMPTY_TALK,
+        placeholder=_said("empty_talk"),
         examples=[_card(example) for example in examples],
     )
 
@@ -131,8 +138,8 @@ def _build_composer(characters: int) -> gr.MultimodalTextbox:
     return gr.MultimodalTextbox(
         elem_id="composer",
         show_label=False,
-        label="Message",
-        placeholder=texts.PLACEHOLDER,
+        label=_said("message"),
+        placeholder=_said("placeholder"),
         sources=["upload", "microphone"],
         file_count="multiple",
         file_types=UPLOAD_TYPES,
@@ -144,21 +151,20 @@ def _build_composer(characters: int) -> gr.MultimodalTextbox:
 
 
 def _build_camera() -> gr.HTML:
-    spoken = {
-        "title": texts.PHOTO_TITLE,
-        "take": texts.PHOTO_TAKE,
-        "cancel": texts.CANCEL,
-        "waiting": texts.PHOTO_WAITING,
-        "refused": texts.PHOTO_REFUSED,
-    }
-    said = " ".join(f'data-{name}="{html.escape(words)}"' for name, words in spoken.items())
-    about = html.escape(texts.PHOTO_ABOUT)
     return gr.HTML(
-        f'<button type="button" class="camera" title="{about}" {said} hidden>{html.escape(texts.PHOTO)}</button>',
+        _said("camera"),
         elem_id="camera",
         js_on_load=(ASSETS / "camera.js").read_text(encoding="utf-8"),
         apply_default_css=False,
     )
+
+
+def _camera_html(say: Texts) -> str:
+    names = ("title", "take", "waiting", "refused")
+    words = {name: getattr(say, f"photo_{name}") for name in names} | {"cancel": say.cancel}
+    said = " ".join(f'data-{name}="{html.escape(text)}"' for name, text in words.items())
+    about = html.escape(say.photo_about)
+    return f'<button type="button" class="camera" title="{about}" {said} hidden>{html.escape(say.photo)}</button>'
 
 
 def _card(example: Example) -> dict[str, Any]:

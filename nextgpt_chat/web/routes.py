@@ -22,8 +22,8 @@ from starlette.routing import Route
 
 from ..errors import LimitError, NextGPTError
 from ..serving import TalkStore, talk_export
-from . import texts
 from .identity import owner_of
+from .languages import ENGLISH, language_of, texts_in
 
 logger = logging.getLogger(__name__)
 
@@ -106,9 +106,9 @@ class Routes:
         """
         owner = self._owner(request)
         if owner is None:
-            return JSONResponse({"error": texts.NOT_KEPT}, 403)
+            return JSONResponse({"error": texts_in(language_of(request)).not_kept}, 403)
         if request.headers.get("content-type") != "application/zip":
-            return JSONResponse({"error": texts.NOT_A_ZIP}, 415)
+            return JSONResponse({"error": texts_in(language_of(request)).not_a_zip}, 415)
         name = os.path.basename(request.query_params.get("name", "").replace("\\", "/"))[:100] or "talk.zip"
         with tempfile.TemporaryDirectory(prefix="nextgpt-") as folder:
             path = Path(folder, "talk.zip")
@@ -182,7 +182,7 @@ async def _receive(request: Request, path: Path) -> None:
 
 
 def _not_here() -> Response:
-    return Response(texts.NOT_HERE, 404, {**_INERT, "Cache-Control": "no-store"}, "text/plain; charset=utf-8")
+    return Response(ENGLISH.not_here, 404, {**_INERT, "Cache-Control": "no-store"}, "text/plain; charset=utf-8")
 
 
 def _trouble(error: NextGPTError) -> Response:

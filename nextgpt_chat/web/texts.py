@@ -1,108 +1,165 @@
-"""Every English sentence of the page that does not come from an error, in one place."""
+"""Every sentence of the page that does not come from an error, in English; assets/languages has them in others."""
 
-TITLE = "NExT-GPT chat"
-TAGLINE = "Words, pictures, sounds and clips, in and out."
-PLACEHOLDER = "Write, attach, drop or record"
-EMPTY_TALK = "### What shall we make?\nAsk for a picture, a sound or a clip; or send one and ask about it."
-LOADING = "Loading {name} … {seconds:.0f} s. You can write already; the reply comes when the model is there."
-FAILED_TO_LOAD = "The model could not be loaded: {message}"
-FAULT = "Something went wrong on the server and the talk is as it was. Try again; the server's log says more."
+from __future__ import annotations
 
-READING = "Thinking …"
-WAITING_MODEL = "The model is still loading …"
-WAITING_NEXT = "Waiting: one reply is made before yours …"
-WAITING_MANY = "Waiting: {ahead} replies are made before yours …"
-MAKING = {"image": "Painting a picture", "audio": "Making a sound", "video": "Filming a clip"}
-STEP = "step {step} of {steps}"
-STARTING = "starting"
-STOPPED = "Stopped."
-STOPPED_EARLY = "Stopped before the reply began; your message is back in the box."
-NO_REPLY = "The model had nothing to say. Try other words, or Retry."
-NOUNS = {"image": "picture", "audio": "sound", "video": "clip"}
-GENERATED = "AI-generated {noun}"
-SEED = "seed {seed}"
-WHOLE_PICTURE = "The whole picture, in a tab of its own"
-SAVE = "Save"
-EDIT = "Edit"
-EDIT_ABOUT = "Change this message; what follows it is replaced"
-SEND = "Send"
-CANCEL = "Cancel"
-GOOD = "Good"
-BAD = "Bad"
-LIKE = "This is a good reply"
-DISLIKE = "This is a bad reply"
-WHY = "What is wrong with this reply?"
-WHY_PLACEHOLDER = "In your own words, if you like"
-REASONS = ("Not what I asked for", "Wrong picture, sound or clip", "Looks or sounds bad", "Untrue", "Offensive")
-USE = "Use"
-USE_ABOUT = "Attach this {noun} to your next message"
-DETAILS = "Details"
-AGAIN = "Make it again:"
-AGAIN_SEED = "another seed"
-AGAIN_STEPS = "twice the steps"
-AGAIN_SETTINGS = "my settings now"
-AGAIN_CAPTION = "from the caption, to compare"
-AGAIN_SIGNAL = "from the signal tokens, to compare"
-MADE_AGAIN = "made again"
-BY_CAPTION = "made from the caption, to compare"
-REMAKING = "Making it again …"
-FACTS = {
-    "seed": "Seed",
-    "steps": "Steps",
-    "guidance_scale": "Guidance",
-    "scheduler": "Scheduler",
-    "conditioning": "Conditioned by",
-    "seconds": "Length in seconds",
-    "took": "Made in seconds",
-}
-SAVE_MEDIUM = "Save this {noun} as a file"
+from collections.abc import Mapping
+from typing import Any
 
-PHOTO = "Photo"
-PHOTO_ABOUT = "Take a photo with the camera and attach it"
-PHOTO_TITLE = "A photo for your message"
-PHOTO_TAKE = "Take the photo"
-PHOTO_WAITING = "Waiting for the camera. Your browser asks whether this page may use it …"
-PHOTO_REFUSED = "The camera cannot be used: it is switched off, in use, or this page may not have it."
 
-STOP = "Stop"
-SETTINGS = "Settings"
-DEFAULTS = "Back to the checkpoint's own values"
-FOOTER = "AI-generated, may be wrong. Talks are kept on this server, for this browser only. {licence}"
-FOOTER_NOT_KEPT = "AI-generated, may be wrong. Nothing is kept when you close the page. {licence}"
-LICENCE = "Weights have licences of their own: see the checkpoint's README."
-WEIGHTS = "Weights: {licence}"
+class Texts:
+    """The sentences in one language. What a translation leaves out stays English.
 
-TALKS = "Talks"
-NEW_TALK = "New talk"
-SEARCH = "Search your talks"
-NO_TALKS = "Your talks will be listed here."
-NOTHING_FOUND = "No talk has all of these words."
-UNTITLED = "Untitled"
-MORE = "More about “{title}”"
-RENAME = "Rename"
-SAVE_ZIP = "Save as ZIP"
-SAVE_PAGE = "Save as web page"
-SHARE = "Share by link"
-UNSHARE = "Stop sharing"
-COPY_LINK = "Copy the link"
-SHARED = "Shared"
-DELETE = "Delete"
-IMPORT = "Open a saved talk"
-IMPORTING = "Reading the file …"
-LINK_COPIED = "The link is copied: who has it can read this talk."
-LINK_IS = "Who has this link can read the talk:"
-SURE = "Delete this talk?"
-SURE_ABOUT = "“{title}” and its pictures, sounds and clips cannot be brought back."
-KEEP = "Keep it"
-NEW_TITLE = "New title"
-FAILED_REQUEST = "The server could not be reached. Try again."
-NOT_KEPT = "Talks are not kept for this browser. Allow cookies for this page and reload it."
-NOT_A_ZIP = "This is not a saved talk. Choose a ZIP file that was saved here."
-NOT_HERE = "There is nothing here: it was deleted, or it belongs to somebody else."
-KEEPING = "Talks are kept on this server until you delete them; only this browser finds them again."
-QUOTA = (
-    "Pictures, sounds and clips of all users may take {quota} GB together; beyond that, those of the talks unused for "
-    "longest are removed. The words stay."
-)
-AGE = "Those of talks unused for {days} days are removed, too."
-KEPT_AT = "Talks are kept in {folder}"
+    Raises ValueError where ``translated`` has something that the page never says.
+    """
+
+    title = "NExT-GPT chat"
+    tagline = "Words, pictures, sounds and clips, in and out."
+    message = "Message"
+    talk = "Talk"
+    placeholder = "Write, attach, drop or record"
+    empty_talk = "### What shall we make?\nAsk for a picture, a sound or a clip; or send one and ask about it."
+    loading = "Loading {name} … {seconds:.0f} s. You can write already; the reply comes when the model is there."
+    failed_to_load = "The model could not be loaded: {message}"
+    fault = "Something went wrong on the server and the talk is as it was. Try again; the server's log says more."
+
+    reading = "Thinking …"
+    waiting_model = "The model is still loading …"
+    waiting_next = "Waiting: one reply is made before yours …"
+    waiting_many = "Waiting: {ahead} replies are made before yours …"
+    making = {"image": "Painting a picture", "audio": "Making a sound", "video": "Filming a clip"}
+    step = "step {step} of {steps}"
+    starting = "starting"
+    preview = "preview"
+    stopped = "Stopped."
+    stopped_early = "Stopped before the reply began; your message is back in the box."
+    no_reply = "The model had nothing to say. Try other words, or Retry."
+    nouns = {"image": "picture", "audio": "sound", "video": "clip"}
+    generated = {"image": "AI-generated picture", "audio": "AI-generated sound", "video": "AI-generated clip"}
+    seed_is = "seed {seed}"
+    whole_picture = "The whole picture, in a tab of its own"
+    save = "Save"
+    save_medium = {
+        "image": "Save this picture as a file",
+        "audio": "Save this sound as a file",
+        "video": "Save this clip as a file",
+    }
+    edit = "Edit"
+    edit_about = "Change this message; what follows it is replaced"
+    send = "Send"
+    cancel = "Cancel"
+    good = "Good"
+    bad = "Bad"
+    like = "This is a good reply"
+    dislike = "This is a bad reply"
+    why = "What is wrong with this reply?"
+    why_placeholder = "In your own words, if you like"
+    reasons = ["Not what I asked for", "Wrong picture, sound or clip", "Looks or sounds bad", "Untrue", "Offensive"]
+    use = "Use"
+    use_about = {
+        "image": "Attach this picture to your next message",
+        "audio": "Attach this sound to your next message",
+        "video": "Attach this clip to your next message",
+    }
+    details = "Details"
+    again = "Make it again:"
+    again_seed = "another seed"
+    again_steps = "twice the steps"
+    again_settings = "my settings now"
+    again_caption = "from the caption, to compare"
+    again_signal = "from the signal tokens, to compare"
+    made_again = "made again"
+    by_caption = "made from the caption, to compare"
+    facts = {
+        "seed": "Seed",
+        "steps": "Steps",
+        "guidance_scale": "Guidance",
+        "scheduler": "Scheduler",
+        "conditioning": "Conditioned by",
+        "seconds": "Length in seconds",
+        "took": "Made in seconds",
+    }
+
+    photo = "Photo"
+    photo_about = "Take a photo with the camera and attach it"
+    photo_title = "A photo for your message"
+    photo_take = "Take the photo"
+    photo_waiting = "Waiting for the camera. Your browser asks whether this page may use it …"
+    photo_refused = "The camera cannot be used: it is switched off, in use, or this page may not have it."
+
+    stop = "Stop"
+    settings = "Settings"
+    reply_with = "Reply with"
+    auto = "Auto"
+    words = "Words"
+    picture = "Picture"
+    sound = "Sound"
+    clip = "Clip"
+    pictures = "Pictures"
+    sounds = "Sounds"
+    clips = "Clips"
+    random_seed = "Random seed"
+    seed = "Seed"
+    temperature = "Temperature"
+    top_p = "Top-p"
+    most_tokens = "Most tokens"
+    steps = "Steps"
+    guidance = "Guidance"
+    seconds = "Seconds"
+    frames = "Frames"
+    conditioning = "Conditioning"
+    conditioning_about = "What the picture, sound and clip makers see"
+    by_signal = "Signal tokens (the paper's way)"
+    by_words = "Caption (for comparison)"
+    defaults = "Back to the checkpoint's own values"
+    footer = "AI-generated, may be wrong. Talks are kept on this server, for this browser only. {licence}"
+    footer_not_kept = "AI-generated, may be wrong. Nothing is kept when you close the page. {licence}"
+    licence = "Weights have licences of their own: see the checkpoint's README."
+    weights = "Weights: {licence}"
+
+    talks = "Talks"
+    new_talk = "New talk"
+    search = "Search your talks"
+    no_talks = "Your talks will be listed here."
+    nothing_found = "No talk has all of these words."
+    untitled = "Untitled"
+    more = "More about “{title}”"
+    rename = "Rename"
+    save_zip = "Save as ZIP"
+    save_page = "Save as web page"
+    share = "Share by link"
+    unshare = "Stop sharing"
+    copy_link = "Copy the link"
+    shared = "Shared"
+    delete = "Delete"
+    import_talk = "Open a saved talk"
+    importing = "Reading the file …"
+    link_copied = "The link is copied: who has it can read this talk."
+    link_is = "Who has this link can read the talk:"
+    sure = "Delete this talk?"
+    sure_about = "“{title}” and its pictures, sounds and clips cannot be brought back."
+    keep = "Keep it"
+    new_title = "New title"
+    failed_request = "The server could not be reached. Try again."
+    not_kept = "Talks are not kept for this browser. Allow cookies for this page and reload it."
+    not_a_zip = "This is not a saved talk. Choose a ZIP file that was saved here."
+    not_here = "There is nothing here: it was deleted, or it belongs to somebody else."
+    keeping = "Talks are kept on this server until you delete them; only this browser finds them again."
+    quota = (
+        "Pictures, sounds and clips of all users may take {quota} GB together; beyond that, those of the talks unused "
+        "for longest are removed. The words stay."
+    )
+    age = "Those of talks unused for {days} days are removed, too."
+
+    def __init__(self, language: str = "en", translated: Mapping[str, Any] | None = None) -> None:
+        self.language = language
+        for name, said in (translated or {}).items():
+            if name not in ENGLISH_NAMES:
+                raise ValueError(f"The language {language} translates {name!r}, which the page never says.")
+            setattr(self, name, said)
+
+    def all(self) -> dict[str, Any]:
+        """Every sentence by its name."""
+        return {name: getattr(self, name) for name in ENGLISH_NAMES}
+
+
+ENGLISH_NAMES = tuple(name for name in vars(Texts) if not name.startswith("_") and name != "all")

@@ -11,7 +11,7 @@ import gradio as gr
 from ...content import TextDelta
 from ...errors import NextGPTError
 from ...serving import ChatService
-from .. import texts
+from ..languages import ENGLISH
 from .talking import UPDATES_PER_SECOND
 
 logger = logging.getLogger(__name__)
@@ -46,9 +46,9 @@ class Programs:
             raise gr.Error(str(error), print_exception=False) from error
         except Exception as error:
             logger.error("A turn failed", exc_info=error)
-            raise gr.Error(texts.FAULT, print_exception=False) from error
+            raise gr.Error(ENGLISH.fault, print_exception=False) from error
         turns = session.conversation.turns
         if job.undone or len(turns) <= len(job.turns):
-            raise gr.Error(texts.STOPPED, print_exception=False)
+            raise gr.Error(ENGLISH.stopped, print_exception=False)
         turn = turns[len(job.turns)]
         yield turn.text, [str(session.files.path_of(part)) for part in turn.media], session.id

@@ -14,11 +14,12 @@ from ...errors import NextGPTError
 from ...serving import Job, OpenTalk, Session, Waiting
 from ...serving.chat_service import words_of
 from ...serving.variations import find_part
-from .. import texts
 from ..acts import rating_acts
 from ..examples import Example
+from ..languages import texts_in
 from ..messages import LiveReply, Message, address_of, note, plain, talk_messages, text_block
 from ..talk_list import talk_list
+from ..texts import Texts
 from .visits import Visits, messages_of, tell
 
 UPDATES_PER_SECOND = 15
@@ -82,7 +83,7 @@ class Talking:
             part = find_part(session.conversation.turns, part_id)
             back = {"text": text, "files": [str(session.files.path_of(part))]}
         except NextGPTError as error:
-            tell(error)
+            tell(error, session.language)
         return gr.skip(), back, gr.skip(), session.id, gr.skip()
 
     def _rate(self, session: Session, index: int, do: str, reason: str) -> Updates:
@@ -93,7 +94,7 @@ class Talking:
                 was = session.talk.ratings.get(index)
                 self.service.rate(session, index, None if was and was[0] is liked else liked, reason)
         except NextGPTError as error:
-            tell(error)
+            tell(error, session.language)
         shown = gr.skip() if session.busy else messages_of(session)
         return shown, gr.skip(), gr.skip(), session.id, gr.skip()
 
@@ -102,7 +103,7 @@ class Talking:
         try:
             turn = self.service.undo(session)
         except NextGPTError as error:
-            tell(error)
+            tell(error, session.language)
             turn = None
         back: Any = gr.skip()
         if turn is not None:
@@ -116,7 +117,7 @@ class Talking:
         try:
             self.service.clear(session)
         except NextGPTError as error:
-            tell(error)
+            tell(error, session.language)
         stop = gr.update(visible=session.busy)
         return messages_of(session), gr.skip(), stop, session.id, talk_list(self.service, session)
 
@@ -152,7 +153,7 @@ class Talking:
         try:
             job = begin()
         except Exception as error:
-            tell(error)
+            tell(error, session.language)
             shown = gr.skip() if session.busy else messages_of(session)
             yield shown, written, gr.update(visible=session.busy), session.id, gr.skip()
             return
@@ -162,9 +163,10 @@ class Talking:
         """The reply in the making, until it is made or the page shows another talk."""
         written = gr.skip() if written is None else written
         address = address_of(talk)
-        live = LiveReply(address)
+        say = texts_in(session.language)
+        live = LiveReply(address, say)
         with talk.lock:
-            history = talk_messages(job.turns, talk.shown, address, talk.notices, talk.ratings)
+            history = talk_messages(job.turns, talk.shown, address, talk.notices, talk.ratings, say)
         listed = talk_list(self.service, session)
         # Without an owner nobody could come back to a reply: it ends with the page.
         events = job.events() if talk.owner is None else job.watch()
@@ -174,17 +176,17 @@ class Talking:
                 yield [*history, message], gr.skip(), gr.update(visible=True), session.id, listed
                 listed = gr.skip()
         except Exception as error:
-            tell(error)
+            tell(error, session.language)
         finally:
             events.close()
         if session.talk is not talk:
             return
         if job.undone:
             if job.error is None:
-                gr.Info(texts.STOPPED if job.remake else texts.STOPPED_EARLY)
+                gr.Info(say.stopped if job.remake else say.stopped_early)
         else:
             if job.remake is None:
-                _keep(talk, job, live)
+                _keep(talk, job, live, say)
             written = gr.skip()
         stop = gr.update(visible=session.busy)
         yield messages_of(session), written, stop, session.id, talk_list(self.service, session)
@@ -210,13 +212,13 @@ def throttled(
             shown, at = message, time.monotonic()
 
 
-def _keep(talk: OpenTalk, job: Job, live: LiveReply) -> None:
+def _keep(talk: OpenTalk, job: Job, live: LiveReply, say: Texts) -> None:
     """The reply stays on the page as it was shown while it was made, notices included."""
     turns = talk.conversation.turns
     with talk.lock:
         if len(turns) == len(job.turns) + 1 and len(talk.shown) == len(job.turns):
             message = live.last_message()
-            message["content"].append(text_block(rating_acts(len(talk.shown))))
+            message["content"].append(text_block(rating_acts(len(talk.shown), say=say)))
             talk.shown.append((turns[-1], message))
 
 
@@ -237,4 +239,4 @@ def _echo(session: Session, text: str, files: Sequence[str], at: int | None = No
         talk.append({"role": "user", "content": content or [note("…")]})
     elif talk and talk[-1]["role"] == "assistant":
         talk.pop()
-    return [*talk, {"role": "assistant", "content": [note(texts.READING, "stage")]}]
+    return [*talk, {"role": "assistant", "content": [note(texts_in(session.language).reading, "stage")]}]

@@ -28,7 +28,7 @@ class Talks:
         try:
             self.visits.open_named(session, request)
         except NextGPTError as error:
-            tell(error)
+            tell(error, session.language)
         return self._shown(session)
 
     def pick(self, event: gr.EventData, session_id: str | None, request: gr.Request = None) -> Shown:
@@ -36,7 +36,7 @@ class Talks:
         try:
             self.service.open(session, _talk_id(event))
         except NextGPTError as error:
-            tell(error)
+            tell(error, session.language)
         return self._shown(session)
 
     def new(self, session_id: str | None, request: gr.Request = None) -> Shown:
@@ -70,7 +70,7 @@ class Talks:
             if session.owner is not None:
                 self.service.delete(session.owner, talk_id)
         except NextGPTError as error:
-            tell(error)
+            tell(error, session.language)
         if session.talk.closed:
             self.service.new(session)
         return self._shown(session)
@@ -81,7 +81,7 @@ class Talks:
             if session.owner is not None:
                 change(self.service.store, session.owner)
         except NextGPTError as error:
-            tell(error)
+            tell(error, session.language)
         return talk_list(self.service, session)
 
     def _shown(self, session: Session) -> Shown:

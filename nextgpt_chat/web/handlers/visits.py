@@ -10,8 +10,8 @@ import gradio as gr
 
 from ...errors import NextGPTError
 from ...serving import ChatService, Session
-from .. import texts
 from ..identity import requester
+from ..languages import language_of, texts_in
 from ..messages import Message, address_of, talk_messages
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ class Visits:
         names where it is the browser's own: a page that outlived the server goes on with its talk."""
         known = self.service.sessions.get(session_id)
         session = self.service.session(session_id, requester(self.service.store, request))
+        session.language = language_of(request)
         if session is not known:
             try:
                 self.open_named(session, request)
@@ -46,16 +47,23 @@ def messages_of(session: Session) -> list[Message]:
     """The Chatbot's messages of the open talk, without the reply in the making."""
     talk = session.talk
     with talk.lock:
-        return talk_messages(talk.conversation.turns, talk.shown, address_of(talk), talk.notices, talk.ratings)
+        return talk_messages(
+            talk.conversation.turns,
+            talk.shown,
+            address_of(talk),
+            talk.notices,
+            talk.ratings,
+            texts_in(session.language),
+        )
 
 
-def tell(error: BaseException) -> None:
+def tell(error: BaseException, language: str = "en") -> None:
     """One plain sentence for the user; the details of a fault of ours for the log."""
     if isinstance(error, NextGPTError):
         gr.Warning(html.escape(str(error)), duration=12)
     else:
         logger.error("A turn failed", exc_info=error)
-        gr.Warning(texts.FAULT, duration=12)
+        gr.Warning(texts_in(language).fault, duration=12)
 
 
 def _named(request: gr.Request | None) -> str:

@@ -1,0 +1,38 @@
+"""In a real browser: nothing on the page keeps people with disabilities out, as far as axe-core can tell."""
+
+import pytest
+from test_browser import PATIENCE, await_end, browser, expect, send  # noqa: F401 (fixtures)
+
+pytestmark = pytest.mark.browser
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+
+
+def troubles(page):
+    """Serious and critical violations, each with the elements that it is about."""
+    found = axe.Axe().run(page).response["violations"]
+    return {
+        f"{one['id']} at {node['html'][:160]}": node["failureSummary"]
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    }
+
+
+@pytest.mark.parametrize(("size", "theme"), [((1280, 800), "light"), ((390, 844), "dark")])
+def test_no_state_of_the_page_has_a_serious_violation(browser, served, size, theme):  # noqa: F811
+    context = browser.new_context(viewport=dict(zip(("width", "height"), size, strict=True)), color_scheme=theme)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(f"{served.page.local_url}?__theme={theme}")
+    expect(page.locator("#header .head.ready")).to_be_visible(timeout=PATIENCE)
+    assert not troubles(page), "the empty talk"
+    send(page, "draw a red car, the sound of it and a clip of it")
+    expect(page.locator("#chatbot figure.video")).to_be_visible(timeout=PATIENCE)
+    await_end(page)
+    page.locator("#chatbot figure.image summary").click()
+    assert not troubles(page), "a reply with media and its details"
+    page.locator("#chatbot button.act[name=edit]").first.click()
+    page.locator("#settings .toggle-button").click()
+    expect(page.locator("#reply-with")).to_be_visible(timeout=PATIENCE)
+    assert not troubles(page), "a message being edited, and the settings"
+    context.close()
