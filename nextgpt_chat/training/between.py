@@ -23,7 +23,7 @@ NEAR_COLOUR = 70.0
 """Distance in RGB below which a shade could be taken for the held-out colour's."""
 NEAR_PITCH = 0.2
 """Octaves below which a pitch could be taken for the held-out one; words are 0.7 octaves apart."""
-LOWEST, HIGHEST = 0.5, 2.0
+LOWEST, HIGHEST = 0.35, 2.8  # beyond the words on both sides, so that every word lies between others
 """Factors of the pitch."""
 
 

@@ -58,7 +58,11 @@ def batch_views(media: list[Image] | list[Video] | list[Audio], config: ImageBin
 
 PATCHES, OCTAVES = "patches", "octaves"
 OCTAVES_WEIGHT = 4.0  # squared octaves are small beside cross entropies
-BETWEEN = 4  # for so many values there is one rendering between the words
+CAPTIONS_WEIGHT = 0.25
+"""Of the contrast with captions, which learns combinations of words by heart; the readers, which are linear, do not."""
+HIDDEN_SHARE = 0.5
+"""Of an embedding, at random, is hidden from the readers: so that every part of it tells every attribute, and whoever
+reads it after them, having seen the named values only, finds the same."""
 
 
 def patch_labels(scenes: list[Scene], seeds: list[int], side: int) -> Tensor:
@@ -81,7 +85,6 @@ class AttributeReaders(nn.ModuleDict):
 
     def __init__(self, width: int) -> None:
         super().__init__({name: nn.Linear(width, len(words)) for name, words in worlddata.ATTRIBUTES.items()})
-
         self.update({PATCHES: nn.Linear(width, len(values.THINGS) + 1), OCTAVES: nn.Linear(width, 1)})
 
     def patch_loss(self, encoded: Tensor, scenes: list[Scene], seeds: list[int]) -> Tensor:
@@ -97,12 +100,12 @@ class AttributeReaders(nn.ModuleDict):
 
     def pitch_loss(self, encoded: Tensor, octaves: list[float]) -> Tensor:
         """Squared error of the pitch, in octaves above a source's normal one, as it is read from sounds (B, E)."""
-        read = self[OCTAVES](encoded * encoded.shape[-1] ** 0.5).float()[:, 0]
+        read = self[OCTAVES](_partly(encoded)).float()[:, 0]
         return F.mse_loss(read, torch.tensor(octaves, device=read.device, dtype=read.dtype))
 
     def loss(self, encoded: Tensor, shown: list, without: tuple[str, ...] = ()) -> dict[str, Tensor]:
         """Attribute → cross entropy of what its reader makes of embeddings (B, E) of values of one kind, ``shown``."""
-        scaled = encoded * encoded.shape[-1] ** 0.5
+        scaled = _partly(encoded)
         losses = {}
         for name in worlddata.attributes(shown[0]).keys() - set(without):
             known = worlddata.ATTRIBUTES[name]
@@ -111,11 +114,16 @@ class AttributeReaders(nn.ModuleDict):
         return losses
 
 
+def _partly(encoded: Tensor) -> Tensor:
+    """Embeddings (B, E) at the scale of 1 an entry, a share of the entries hidden."""
+    return F.dropout(encoded * encoded.shape[-1] ** 0.5, HIDDEN_SHARE)
+
+
 def batch_loss(
     imagebind: ImageBind, readers: AttributeReaders, tokenizer, groups: list[list], rng: np.random.Generator
 ) -> tuple[Tensor, dict[str, float]]:
     """For each group of values (pictures, clips or sounds): symmetric InfoNCE against captions, and the readers' loss,
-    of renderings between the words too.
+    of as many renderings between the words too.
 
     Equal values in one group are not each other's negatives.
     """
@@ -128,7 +136,7 @@ def batch_loss(
     losses, numbers, start = [], {}, 0
     for group in groups:
         count = len(group)
-        shown = [*group, *(worlddata.pick(pools[type(group[0])](), rng) for _ in range(count // BETWEEN))]
+        shown = [*group, *(worlddata.pick(pools[type(group[0])](), rng) for _ in group)]
         seeds = [worlddata.new_seed(rng) for _ in shown]
         media = [render(value, seed) for value, seed in zip(group, seeds, strict=False)]
         extra = [between.render_between(*pair, rng) for pair in zip(shown[count:], seeds[count:], strict=True)]
@@ -148,13 +156,13 @@ def batch_loss(
         same.fill_diagonal_(False)
         logits = logits.masked_fill(same, float("-inf"))
         target = torch.arange(count, device=logits.device)
-        losses.append((F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2)
+        contrast = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+        losses.append(CAPTIONS_WEIGHT * contrast)
         numbers[f"{kind} right"] = float((logits.argmax(1) == target).float().mean())
         # Three words are learned by heart, source by source; octaves are not.
         read = readers.loss(encoded, group, without=("pitch",))
-        if extra:
-            unnamed = readers.loss(every[count:], shown[count:], without=("colour", "pitch"))
-            read |= {f"{name} between": value for name, value in unnamed.items()}
+        unnamed = readers.loss(every[count:], shown[count:], without=("colour", "pitch"))
+        read |= {f"{name} between": value for name, value in unnamed.items()}
         if kind == "audio":
             octaves = [*map(between.word_octaves, group), *(above for _, above in extra)]
             read["octaves"] = OCTAVES_WEIGHT * readers.pitch_loss(every, octaves)
@@ -174,7 +182,8 @@ def train_imagebind(
     sounds: int = 24,
     resume: bool = True,
 ) -> dict[str, float]:
-    """Fit all three towers. A step sees ``pictures`` + ``clips`` + ``sounds`` media, each with a caption."""
+    """Fit all three towers. A step sees ``pictures`` + ``clips`` + ``sounds`` media, each with a caption, and as many
+    without."""
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = step_rng(recipe.seed, step)

@@ -13,7 +13,7 @@ from .loop import Recipe
 MINI_RECIPES = {
     "vae": Recipe(steps=6500, learning_rate=1.5e-3, batch=16, average=0.998),
     "imagebind": Recipe(
-        steps=4000, learning_rate=2e-3, batch=64, average=0.998, warmup=200, weight_decay=0.05, muon=True
+        steps=6000, learning_rate=2e-3, batch=96, average=0.998, warmup=200, weight_decay=0.05, muon=True
     ),
     "lm": Recipe(steps=2500, learning_rate=2e-3, batch=32, average=0.998, warmup=200, weight_decay=0.05, muon=True),
     "image": Recipe(steps=6000, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200, muon=True),
@@ -34,7 +34,7 @@ class Sizes:
     vae_channels: int = 48
     mel_channels: int = 32
     vocoder_channels: int = 128
-    imagebind_batch: tuple[int, int, int] = (32, 16, 16)
+    imagebind_batch: tuple[int, int, int] = (24, 8, 16)
     imagebind_width: int = 160
     vocabulary: int = 1024
     tokenizer_dialogues: int = 4000

@@ -11,7 +11,7 @@ from nextgpt_chat.picturebook.drawing import SHADES
 from nextgpt_chat.picturebook.sounds import PITCH_FACTORS
 from nextgpt_chat.picturebook.values import HELD_OUT_LOOKS, HELD_OUT_PITCHES, Scene, Sound
 from nextgpt_chat.training import mel, worlddata
-from nextgpt_chat.training.between import any_pitch, any_shade, render_between
+from nextgpt_chat.training.between import HIGHEST, LOWEST, any_pitch, any_shade, render_between
 from nextgpt_chat.training.caption_tokens import CONTEXT, caption_corpus, train_clip_tokenizer, train_roberta_tokenizer
 from nextgpt_chat.training.contrastive import batch_views, embed_values, patch_labels, render
 
@@ -120,6 +120,6 @@ def test_colours_and_pitches_between_the_words_are_seen_and_heard_and_change_not
     assert octaves == 0 and not np.array_equal(other.pixels, plain.pixels)
     assert np.array_equal(other.pixels[:8], plain.pixels[:8])  # the place is the same
     heard = [render_between(sound, 5, rng) for _ in range(2)]
-    assert heard[0][1] != heard[1][1] and all(-1 <= above <= 1 for _, above in heard)
+    assert heard[0][1] != heard[1][1] and all(np.log2(LOWEST) <= above <= np.log2(HIGHEST) for _, above in heard)
     assert np.array_equal(play(sound, 5, pitch=1.3), play(sound, 5, pitch=1.3))
     assert not np.array_equal(play(sound, 5, pitch=1.3), play(sound, 5))
