@@ -23,8 +23,10 @@ NEAR_COLOUR = 70.0
 """Distance in RGB below which a shade could be taken for the held-out colour's."""
 NEAR_PITCH = 0.2
 """Octaves below which a pitch could be taken for the held-out one; words are 0.7 octaves apart."""
-LOWEST, HIGHEST = 0.35, 2.8  # beyond the words on both sides, so that every word lies between others
-"""Factors of the pitch."""
+LOWEST, HIGHEST = 0.35, 2.8
+"""Factors of the pitch, beyond the words on both sides, so that every word lies between others."""
+HIGHEST_OF = {"bird": 2.05}
+"""Any higher, and all of it would lie above what is played at all."""
 
 
 def any_shade(thing: str, rng: np.random.Generator) -> RGB:
@@ -40,7 +42,7 @@ def any_pitch(source: str, rng: np.random.Generator) -> float:
     """A random factor of the pitch that is not near to one at which ``source`` is held out."""
     forbidden = [factor for word, factor in PITCH_FACTORS.items() if (source, word) in HELD_OUT_PITCHES]
     while True:
-        factor = float(2 ** rng.uniform(math.log2(LOWEST), math.log2(HIGHEST)))
+        factor = float(2 ** rng.uniform(math.log2(LOWEST), math.log2(HIGHEST_OF.get(source, HIGHEST))))
         if all(abs(math.log2(factor / other)) > NEAR_PITCH for other in forbidden):
             return factor
 

@@ -11,7 +11,7 @@ from nextgpt_chat.picturebook.drawing import SHADES
 from nextgpt_chat.picturebook.sounds import PITCH_FACTORS
 from nextgpt_chat.picturebook.values import HELD_OUT_LOOKS, HELD_OUT_PITCHES, Scene, Sound
 from nextgpt_chat.training import mel, worlddata
-from nextgpt_chat.training.between import HIGHEST, LOWEST, any_pitch, any_shade, render_between
+from nextgpt_chat.training.between import HIGHEST, HIGHEST_OF, LOWEST, any_pitch, any_shade, render_between
 from nextgpt_chat.training.caption_tokens import CONTEXT, caption_corpus, train_clip_tokenizer, train_roberta_tokenizer
 from nextgpt_chat.training.contrastive import batch_views, embed_values, patch_labels, render
 
@@ -110,6 +110,12 @@ def test_nothing_between_the_words_comes_near_to_a_held_out_pair():
         assert all(np.linalg.norm(np.subtract(any_shade(thing, rng), SHADES[colour])) > 70 for _ in range(40))
     for source, pitch in HELD_OUT_PITCHES:
         assert all(abs(np.log2(any_pitch(source, rng) / PITCH_FACTORS[pitch])) > 0.2 for _ in range(40))
+
+
+def test_every_source_sounds_at_every_pitch_between_the_words():
+    for source in SOUNDS:
+        for factor in (LOWEST, HIGHEST_OF.get(source, HIGHEST)):
+            assert np.isfinite(play(Sound(source, "normal", "normal"), 3, factor)).all(), (source, factor)
 
 
 def test_colours_and_pitches_between_the_words_are_seen_and_heard_and_change_nothing_else():
