@@ -9,17 +9,17 @@ import secrets
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..config import GenerationSettings
 from ..content import MODALITIES, Event, MediaPart, MediaReady, TextPart, Turn
 from ..conversation import add_remade
-from ..errors import BusyError, LimitError, NextGPTError
-from ..media import Limits
+from ..errors import BusyError, NextGPTError
 from .open_talk import OpenTalk
+from .replay import replay
 from .runner import Job, Runner
+from .service_limits import ServiceLimits
 from .sessions import Session, SessionStore
 from .talk_keeping import TalkKeeper
 from .talk_library import Cleaned
@@ -28,20 +28,7 @@ from .variations import find_part, variation
 
 logger = logging.getLogger(__name__)
 
-_MEDIA = Limits(clip_side=256, clip_bytes=96_000_000)
-"""Clips are kept smaller than by default: many talks share one server's memory."""
 _STOP_SECONDS = 30.0  # a denoising step is far shorter
-
-
-@dataclass(frozen=True)
-class ServiceLimits:
-    """Caps for one turn and one talk; larger ones raise LimitError. ``media`` are those of each file."""
-
-    media: Limits = _MEDIA
-    files_per_turn: int = 10
-    characters: int = 20_000
-    turns: int = 400
-    sessions: int = 1000
 
 
 class ChatService:
@@ -70,19 +57,31 @@ class ChatService:
 
     # The talk that a session has open
 
-    def send(self, session: Session, text: str, files: Sequence[str | os.PathLike] = ()) -> Job:
+    def send(
+        self,
+        session: Session,
+        text: str,
+        files: Sequence[str | os.PathLike] = (),
+        answer: Turn | None = None,
+        notice: str = "",
+    ) -> Job:
         """Adds the user's turn and queues the reply.
+
+        ``answer``: a reply made beforehand, and ``notice``, which says so. It is told at once where it is what the
+        model would say now: as the first reply of a talk, with nothing set.
 
         Raises NextGPTError (MediaError, LimitError, BusyError) with the talk unchanged. If the reply fails, or is
         stopped before it began, the user's turn is taken out again: see :meth:`Job.watch` for the error.
         """
         talk = session.talk
         with self._turn(talk):
-            self._check(talk, text, files)
+            self.limits.check(len(talk.conversation), text, files)
             self.runner.check_room()
             before = talk.conversation.turns
             talk.conversation.add_user(text, list(files))
-            return self._submit(session, talk, session.settings.seed, before, len(before))
+            fits = not before and session.settings == GenerationSettings() and session.modalities is None
+            told = replay(talk.conversation, answer, notice) if answer is not None and fits else None
+            return self._submit(session, talk, session.settings.seed, before, len(before), told)
 
     def retry(self, session: Session) -> Job:
         """Makes the last reply again, with another seed. Raises NextGPTError where there is nothing to make again."""
@@ -104,7 +103,7 @@ class ChatService:
             before = talk.conversation.turns
             if not 0 <= index < len(before) or before[index].role != "user":
                 raise NextGPTError(NO_TURN)
-            self._check(talk, text, ())
+            self.limits.check(len(talk.conversation), text, ())
             self.runner.check_room()
             _restore(talk, before[:index])
             try:
@@ -291,22 +290,17 @@ class ChatService:
             if talk.owner is not None and self._running.get(talk.owner) is talk:
                 del self._running[talk.owner]
 
-    def _check(self, talk: OpenTalk, text: str, files: Sequence[Any]) -> None:
-        if len(text) > self.limits.characters:
-            raise LimitError(
-                f"The message has {len(text)} characters; at most {self.limits.characters} are taken. Shorten it."
-            )
-        if len(files) > self.limits.files_per_turn:
-            raise LimitError(
-                f"{len(files)} files are attached; a message may have at most {self.limits.files_per_turn}. "
-                "Send the others with the next message."
-            )
-        if len(talk.conversation) >= self.limits.turns:
-            raise LimitError(f"This talk has {len(talk.conversation)} turns, the most it may have. Start a new talk.")
-
-    def _submit(self, session: Session, talk: OpenTalk, seed: int | None, before: tuple[Turn, ...], keep: int) -> Job:
-        """Queues the reply; the talk is put back to ``before``, of which ``keep`` turns stay in any case, where none
-        comes of it."""
+    def _submit(
+        self,
+        session: Session,
+        talk: OpenTalk,
+        seed: int | None,
+        before: tuple[Turn, ...],
+        keep: int,
+        told: Iterator[Event] | None = None,
+    ) -> Job:
+        """Queues the reply, or tells it at once (``told``); the talk is put back to ``before``, of which ``keep`` turns
+        stay in any case, where none comes of it."""
 
         def ended(job: Job) -> None:
             with talk.lock:
@@ -327,14 +321,15 @@ class ChatService:
                 raise
             if talk.id is not None:
                 self._talks[talk.id] = talk
+
+            def heard(event: Event) -> Event | None:
+                return self._keeper.take(talk, event)
+
+            if told is not None:
+                return self.runner.tell(talk.conversation, told, ended, heard)
             try:
                 talk.job = self.runner.submit(
-                    talk.conversation,
-                    session.settings,
-                    seed,
-                    session.modalities,
-                    ended,
-                    lambda event: self._keeper.take(talk, event),
+                    talk.conversation, session.settings, seed, session.modalities, ended, heard
                 )
             except NextGPTError:
                 _restore(talk, before)

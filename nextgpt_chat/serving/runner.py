@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -202,6 +202,21 @@ class Runner:
             self.check_room()
             self._jobs.append(job)
             self._change.notify_all()
+        return job
+
+    def tell(
+        self,
+        conversation: Conversation,
+        events: Iterable[Event],
+        on_end: Callable[[Job], None] = lambda job: None,
+        on_event: Callable[[Event], Event | None] = lambda event: None,
+    ) -> Job:
+        """A turn that needs no pipeline: ``events`` are told at once, in the caller's thread, and the job has ended."""
+        job = Job(self, conversation, None, None, None, on_end, on_event)
+        job.started = True
+        for event in events:
+            job.put(event)
+        job.end()
         return job
 
     def check_room(self) -> None:

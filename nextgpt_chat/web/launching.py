@@ -12,6 +12,8 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
+from ..checkpoints import locate
+from ..errors import NextGPTError
 from ..serving import (
     ChatService,
     Cleaner,
@@ -21,6 +23,7 @@ from ..serving import (
     TalkStore,
     default_data_folder,
 )
+from .answers import Answers
 from .examples import make_examples
 from .health import health_routes
 from .identity import BrowserCookie
@@ -83,7 +86,7 @@ def create_app(pipeline_or_loader: Any, options: PageOptions | None = None) -> A
     limits = ServiceLimits()
     limits = replace(limits, media=replace(limits.media, bytes=options.max_file_size * 1_000_000))
     service = ChatService(runner, folder.shown, limits, store)
-    page = build_page(service, examples, options.checkpoint, options.queue_size)
+    page = build_page(service, examples, _answers(options), options.checkpoint, options.queue_size)
     cleaner = Cleaner(service.clean)
     runner.start()
     cleaner.start()
@@ -155,6 +158,13 @@ def theme() -> gr.themes.Base:
         link_text_color="*primary_700",
         link_text_color_dark="*primary_300",
     )
+
+
+def _answers(options: PageOptions) -> Answers:
+    try:
+        return Answers(locate(options.checkpoint))
+    except NextGPTError:  # a pipeline of the caller's own may go by any name
+        return Answers(None)
 
 
 def _keeping(options: PageOptions, say: Texts) -> str:

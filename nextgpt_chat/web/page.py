@@ -12,6 +12,7 @@ import gradio as gr
 
 from ..serving import ChatService
 from .acts import spoken
+from .answers import Answers
 from .controls import Controls, build_controls
 from .examples import Example
 from .handlers import Programs, Settings, Status, Talking, Talks, Visits
@@ -46,8 +47,11 @@ class _Panel:
     talks: gr.HTML
 
 
-def build_page(service: ChatService, examples: Sequence[Example], checkpoint: str, queue_size: int = 16) -> gr.Blocks:
-    """The Blocks over ``service``. ``checkpoint`` is what the header says until the model is loaded."""
+def build_page(
+    service: ChatService, examples: Sequence[Example], answers: Answers, checkpoint: str, queue_size: int = 16
+) -> gr.Blocks:
+    """The Blocks over ``service``. ``answers`` are those to the examples; ``checkpoint`` is what the header says until
+    the model is loaded."""
     visits = Visits(service)
     status = Status(service, checkpoint)
     with gr.Blocks(
@@ -68,7 +72,7 @@ def build_page(service: ChatService, examples: Sequence[Example], checkpoint: st
         controls = build_controls(_said(KEEPING))
         timer = gr.Timer(1.0)
 
-        talking = Talking(visits, examples)
+        talking = Talking(visits, examples, answers)
         turn = [chatbot, composer, stop, session, panel.talks]
         composer.submit(talking.send, [composer, session], turn, **_ONCE)
         chatbot.example_select(talking.send_example, [session], turn, **_ONCE)

@@ -32,6 +32,7 @@ class Texts:
     preview = "preview"
     stopped = "Stopped."
     stopped_early = "Stopped before the reply began; your message is back in the box."
+    made_beforehand = "This answer was made beforehand, by this model. Press Retry to have one made now."
     no_reply = "The model had nothing to say. Try other words, or Retry."
     nouns = {"image": "picture", "audio": "sound", "video": "clip"}
     generated = {"image": "AI-generated picture", "audio": "AI-generated sound", "video": "AI-generated clip"}

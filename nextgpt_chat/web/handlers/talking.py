@@ -15,6 +15,7 @@ from ...serving import Job, OpenTalk, Session, Waiting
 from ...serving.chat_service import words_of
 from ...serving.variations import find_part
 from ..acts import rating_acts
+from ..answers import Answers
 from ..examples import Example
 from ..languages import texts_in
 from ..messages import LiveReply, Message, address_of, note, plain, talk_messages, text_block
@@ -32,10 +33,11 @@ Updates = tuple[Any, Any, Any, Any, Any]
 class Talking:
     """Handlers of the chatbot, the composer and the stop button."""
 
-    def __init__(self, visits: Visits, examples: Sequence[Example]) -> None:
+    def __init__(self, visits: Visits, examples: Sequence[Example], answers: Answers) -> None:
         self.visits = visits
         self.service = visits.service
         self.examples = list(examples)
+        self.answers = answers
 
     def send(
         self, message: dict[str, Any] | None, session_id: str | None, request: gr.Request = None
@@ -56,7 +58,12 @@ class Talking:
             return
         example = self.examples[index]
         files = [str(path) for path in example.files]
-        yield from self._turn(session, lambda: self.service.send(session, example.text, files), example.text, files)
+        notice = texts_in(session.language).made_beforehand
+
+        def begin() -> Job:
+            return self.service.send(session, example.text, files, self.answers.to(example), notice)
+
+        yield from self._turn(session, begin, example.text, files)
 
     def retry(self, session_id: str | None, request: gr.Request = None) -> Iterator[Updates]:
         session = self.visits.session(session_id, request)
