@@ -3,8 +3,10 @@
 Colours and pitches are few, and a tenth of the (thing, colour) and a fifth of the (source, pitch) pairs are held out.
 An encoder that sees the others only learns them by heart, and that the rest never occurs: it then reads held-out pairs
 as something else (measured: sources at held-out pitches 54 % right, things in held-out colours 74 %, all others 99 %).
-Things in any colour and sources at any pitch leave it nothing to learn by heart. What comes near to a held-out pair is
-left out here too, and the colour or the pitch of these renderings is never asked for by its word.
+Things in any colour and sources at any pitch leave it nothing to learn by heart. A decoder draws held-out pairs worse
+for the same reason (measured: no white clock and no white car, 90 % of all others) and is shown these renderings with
+captions that leave the colour or the pitch out. What comes near to a held-out pair is left out here too, and the colour
+or the pitch of these renderings is never named.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import math
 import numpy as np
 
 from ..content import Audio, Image, Video
-from ..picturebook import CLIP_FPS, SAMPLE_RATE, animate, draw, play
+from ..picturebook import CLIP_FPS, SAMPLE_RATE, animate, captions, draw, play
 from ..picturebook.drawing import RGB, SHADES
 from ..picturebook.sounds import PITCH_FACTORS
 from ..picturebook.values import HELD_OUT_LOOKS, HELD_OUT_PITCHES, Clip, Scene, Sound
@@ -57,6 +59,21 @@ def render_between(
         return Video(animate(value, seed, any_shade(value.scene.thing, rng)), CLIP_FPS), 0.0
     factor = any_pitch(value.source, rng)
     return Audio(play(value, seed, factor), SAMPLE_RATE), math.log2(factor)
+
+
+def unnamed_caption(value: Scene | Clip | Sound) -> str:
+    """The canonical caption without the word for the colour or the pitch.
+
+    >>> unnamed_caption(Scene("clock", "red", "small", "left", "night"))
+    'a small clock on the left at night'
+    >>> unnamed_caption(Sound("phone", "low", "fast"))
+    'a phone rings at fast speed'
+    """
+    said = captions(value)[0]
+    if isinstance(value, Sound):
+        return said.replace(f" at {value.pitch} pitch and ", " at ", 1)
+    scene = value.scene if isinstance(value, Clip) else value
+    return said.replace(f" {scene.colour} ", " ", 1)
 
 
 def word_octaves(sound: Sound) -> float:

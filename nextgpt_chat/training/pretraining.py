@@ -20,7 +20,7 @@ from ..imagebind import ImageBind, save_imagebind
 from ..picturebook import CLIP_FRAMES, animate, captions, draw, play
 from ..picturebook.dialogues import as_text, dialogue
 from ..picturebook.drawing import thing_geometry
-from . import autoencoder, contrastive, diffusion, language, mel, vocoder, worlddata
+from . import autoencoder, between, contrastive, diffusion, language, mel, vocoder, worlddata
 from .caption_tokens import train_clip_tokenizer, train_roberta_tokenizer
 from .workshop import Workshop
 
@@ -130,7 +130,11 @@ def load_vae(w: Workshop, name: str) -> AutoencoderTiny:
     return vae.requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-def _latents(
+BETWEEN_SHARE = 0.25
+"""Of a decoder's batch: renderings between the words."""
+
+
+def _training_batches(
     w: Workshop,
     name: str,
     vae: AutoencoderTiny,
@@ -138,34 +142,49 @@ def _latents(
     render: Callable[[Any, int], np.ndarray],
     to_input: Callable[[np.ndarray], Tensor],
     count: int,
-) -> tuple[Tensor, list]:
-    """Latents of about ``count`` renderings and their values: the pool in random order, again and again."""
+    arrange: Callable[[Tensor, int], Tensor] = lambda latents, count: latents,
+) -> Callable[[np.random.Generator, int], tuple[Tensor, list[str]]]:
+    """(rng, size) → latents and captions, of about ``count`` renderings and a third as many between the words.
 
-    def batches() -> Iterator[tuple[list[int], Tensor]]:
-        rng = np.random.default_rng(29)
-        size = min(32, len(pool))
-        while True:
-            order = rng.permutation(len(pool)).tolist()
-            for start in range(0, len(order) - size + 1, size):
-                rows = order[start : start + size]
-                yield rows, to_input(np.stack([render(pool[row], worlddata.new_seed(rng)) for row in rows]))
+    ``arrange``: (latents of all inputs, number of renderings) → one row a rendering.
+    """
 
-    latents, rows = diffusion.cached_latents(w.cache(name), vae, batches, count, name)
-    return latents, [pool[row] for row in rows]
+    def rows_of(label: str, renderer: Callable[[Any, int], np.ndarray], number: int) -> tuple[Tensor, list]:
+        def batches() -> Iterator[tuple[list[int], Tensor]]:
+            """The pool in random order, again and again."""
+            rng = np.random.default_rng(29)
+            size = min(32, len(pool))
+            while True:
+                order = rng.permutation(len(pool)).tolist()
+                for start in range(0, len(order) - size + 1, size):
+                    rows = order[start : start + size]
+                    yield rows, to_input(np.stack([renderer(pool[row], worlddata.new_seed(rng)) for row in rows]))
+
+        latents, rows = diffusion.cached_latents(w.cache(label), vae, batches, number, label)
+        return arrange(latents, len(rows)), [pool[row] for row in rows]
+
+    named, values = rows_of(name, render, count)
+    unnamed, others = rows_of(f"{name}-between", _render_between, count // 3)
+
+    def batch(rng: np.random.Generator, size: int) -> tuple[Tensor, list[str]]:
+        between_words = round(BETWEEN_SHARE * size)
+        rows = rng.integers(0, len(values), size - between_words)
+        more = rng.integers(0, len(others), between_words)
+        said = [_caption(values[row], rng) for row in rows] + [between.unnamed_caption(others[row]) for row in more]
+        return torch.cat([named[torch.from_numpy(rows)], unnamed[torch.from_numpy(more)]]), said
+
+    return batch
+
+
+def _render_between(value: Any, seed: int) -> np.ndarray:
+    medium, _ = between.render_between(value, seed, np.random.default_rng(seed))
+    return getattr(medium, {"image": "pixels", "video": "frames", "audio": "samples"}[medium.kind])
 
 
 def _caption(value: Any, rng: np.random.Generator) -> str:
     """Mostly the canonical caption, on which the chat conditions; sometimes another, so that words may vary."""
     every = captions(value)
     return every[0] if rng.random() < 0.7 else every[int(rng.integers(len(every)))]
-
-
-def _draw_batch(latents: Tensor, values: list):
-    def batch(rng: np.random.Generator, size: int) -> tuple[Tensor, list[str]]:
-        rows = rng.integers(0, len(values), size)
-        return latents[torch.from_numpy(rows)], [_caption(values[row], rng) for row in rows]
-
-    return batch
 
 
 def _clip_encode(tokenizer: CLIPTokenizer, text_encoder: torch.nn.Module):
@@ -193,7 +212,7 @@ def _render_picture(value: Any, seed: int) -> np.ndarray:
 
 def train_image(w: Workshop) -> dict[str, Any]:
     vae = load_vae(w, "vae")
-    latents, values = _latents(
+    batches = _training_batches(
         w, "pictures", vae, worlddata.scenes(), _render_picture, worlddata.to_tensor, w.sizes.cached_pictures
     )
     tokenizer = train_clip_tokenizer()
@@ -204,7 +223,7 @@ def train_image(w: Workshop) -> dict[str, Any]:
         unet,
         text_encoder,
         _clip_encode(tokenizer, text_encoder),
-        _draw_batch(latents, values),
+        batches,
         w.recipe("image"),
         w.state("image"),
         resume=w.resume,
@@ -219,9 +238,11 @@ def train_video(w: Workshop) -> dict[str, Any]:
     def to_input(clips: np.ndarray) -> Tensor:
         return worlddata.to_tensor(clips.reshape(-1, *clips.shape[2:]))
 
-    latents, values = _latents(w, "clips", vae, worlddata.clips(), animate, to_input, w.sizes.cached_clips)
-    # (n · frames, c, h, w) → (n, c, frames, h, w)
-    latents = latents.unflatten(0, (len(values), CLIP_FRAMES)).transpose(1, 2)
+    def arrange(latents: Tensor, count: int) -> Tensor:
+        """(n · frames, c, h, w) → (n, c, frames, h, w)."""
+        return latents.unflatten(0, (count, CLIP_FRAMES)).transpose(1, 2)
+
+    batches = _training_batches(w, "clips", vae, worlddata.clips(), animate, to_input, w.sizes.cached_clips, arrange)
     image = DECODERS["image"].from_folder(w.need("image_decoder", "image"))
     tokenizer, text_encoder = image.tokenizer, image.text_encoder.requires_grad_(True).to(w.device)
     unet = diffusion.video_unet(w.sizes.unet_channels, w.sizes.text_width)
@@ -232,7 +253,7 @@ def train_video(w: Workshop) -> dict[str, Any]:
         unet,
         text_encoder,
         _clip_encode(tokenizer, text_encoder),
-        _draw_batch(latents, values),
+        batches,
         w.recipe("video"),
         w.state("video"),
         resume=w.resume,
@@ -247,7 +268,7 @@ def train_audio(w: Workshop) -> dict[str, Any]:
     def to_input(waves: np.ndarray) -> Tensor:
         return mel.log_mel(torch.from_numpy(waves))[:, None]
 
-    latents, values = _latents(w, "sounds", vae, worlddata.sounds(), play, to_input, w.sizes.cached_sounds)
+    batches = _training_batches(w, "sounds", vae, worlddata.sounds(), play, to_input, w.sizes.cached_sounds)
     tokenizer = train_roberta_tokenizer()
     text_encoder = diffusion.clap_text_encoder(tokenizer, w.sizes.text_width).to(w.device)
     unet = diffusion.audio_unet(w.sizes.audio_unet_channels, w.sizes.text_width).to(w.device)
@@ -256,7 +277,7 @@ def train_audio(w: Workshop) -> dict[str, Any]:
         unet,
         text_encoder,
         _clap_encode(tokenizer, text_encoder),
-        _draw_batch(latents, values),
+        batches,
         w.recipe("audio"),
         w.state("audio"),
         resume=w.resume,

@@ -6,12 +6,20 @@ import torch
 
 from nextgpt_chat.imagebind import ImageBind, ImageBindConfig
 from nextgpt_chat.imagebind.preprocess import preprocess
-from nextgpt_chat.picturebook import COLOURS, MOTIONS, PITCHES, SOUNDS, THINGS, draw, is_held_out, play
+from nextgpt_chat.picturebook import COLOURS, MOTIONS, PITCHES, SOUNDS, THINGS, captions, draw, is_held_out, play
 from nextgpt_chat.picturebook.drawing import SHADES
 from nextgpt_chat.picturebook.sounds import PITCH_FACTORS
 from nextgpt_chat.picturebook.values import HELD_OUT_LOOKS, HELD_OUT_PITCHES, Scene, Sound
 from nextgpt_chat.training import mel, worlddata
-from nextgpt_chat.training.between import HIGHEST, HIGHEST_OF, LOWEST, any_pitch, any_shade, render_between
+from nextgpt_chat.training.between import (
+    HIGHEST,
+    HIGHEST_OF,
+    LOWEST,
+    any_pitch,
+    any_shade,
+    render_between,
+    unnamed_caption,
+)
 from nextgpt_chat.training.caption_tokens import CONTEXT, caption_corpus, train_clip_tokenizer, train_roberta_tokenizer
 from nextgpt_chat.training.contrastive import batch_views, embed_values, patch_labels, render
 
@@ -110,6 +118,18 @@ def test_nothing_between_the_words_comes_near_to_a_held_out_pair():
         assert all(np.linalg.norm(np.subtract(any_shade(thing, rng), SHADES[colour])) > 70 for _ in range(40))
     for source, pitch in HELD_OUT_PITCHES:
         assert all(abs(np.log2(any_pitch(source, rng) / PITCH_FACTORS[pitch])) > 0.2 for _ in range(40))
+
+
+@pytest.mark.parametrize("pool", [worlddata.scenes, worlddata.clips, worlddata.sounds])
+def test_captions_of_renderings_between_the_words_name_neither_colour_nor_pitch(pool):
+    for value in pool()[::7]:
+        said, told = unnamed_caption(value), worlddata.attributes(value)
+        left_out = told["pitch"] + " pitch" if "pitch" in told else told["colour"]
+        assert left_out not in said and "  " not in said
+        assert told.get("thing", told.get("source")) in said
+        # nothing else is missing
+        words = said.split()
+        assert len(words) == len(captions(value)[0].split()) - (3 if "pitch" in told else 1)
 
 
 def test_every_source_sounds_at_every_pitch_between_the_words():
