@@ -24,6 +24,7 @@ FLAGS = [
 ]
 PATIENCE = 30_000
 """Milliseconds; the machine may be busy with other things."""
+expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")

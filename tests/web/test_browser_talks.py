@@ -1,0 +1,116 @@
+"""In a real browser: talks are listed, found, renamed, saved, opened again and deleted; each browser has its own."""
+
+import re
+
+import pytest
+from test_browser import PATIENCE, await_end, browser, expect, open_page, page, send  # noqa: F401 (fixtures)
+
+pytestmark = pytest.mark.browser
+
+
+def say(page, text):  # noqa: F811
+    send(page, text)
+    expect(page.locator("#chatbot")).to_contain_text(f"You said: {text}", timeout=PATIENCE)
+    await_end(page)
+
+
+def entry(page, title):  # noqa: F811
+    return page.locator("#talk-list li.talk").filter(has_text=title)
+
+
+def choose(page, title, action):  # noqa: F811
+    entry(page, title).locator("summary").click()
+    entry(page, title).locator(action).click()
+
+
+@pytest.fixture
+def two_talks(page):  # noqa: F811
+    say(page, "about apples")
+    page.locator("#new-talk").click()
+    expect(page.locator("#chatbot")).not_to_contain_text("apples")
+    say(page, "about bridges")
+    return page
+
+
+def test_a_talk_is_named_by_its_first_message_and_opened_by_a_press(two_talks):
+    page = two_talks  # noqa: F811
+    expect(page.locator("#talk-list li.talk")).to_have_count(2)
+    expect(page.locator("#talk-list li.opened")).to_contain_text("about bridges")
+    entry(page, "about apples").locator(".pick").click()
+    expect(page.locator("#chatbot")).to_contain_text("You said: about apples")
+    expect(page.locator("#talk-list li.opened")).to_contain_text("about apples")
+    page.reload()
+    expect(page.locator("#chatbot")).to_contain_text("You said: about apples", timeout=PATIENCE)
+
+
+def test_talks_are_found_by_their_words(two_talks):
+    page = two_talks  # noqa: F811
+    box = page.locator("#search-talks input")
+    box.press_sequentially("bridges")
+    expect(page.locator("#talk-list li.talk")).to_have_count(1)
+    box.press_sequentially(" zebra")
+    expect(page.locator("#talk-list")).to_contain_text("No talk has all of these words.")
+
+
+def test_a_talk_is_renamed_where_it_stands(two_talks):
+    page = two_talks  # noqa: F811
+    choose(page, "about apples", "[data-do=rename]")
+    page.locator("form.retitle input").fill("<i>fruit</i>")
+    page.keyboard.press("Enter")
+    expect(entry(page, "<i>fruit</i>")).to_have_count(1)
+    assert page.locator("#talk-list i").count() == 0
+
+
+def test_a_talk_is_deleted_after_a_question(two_talks):
+    page = two_talks  # noqa: F811
+    choose(page, "about apples", "[data-do=remove]")
+    expect(page.locator("dialog.ask")).to_contain_text("about apples")
+    page.locator("dialog.ask .keep").click()
+    expect(page.locator("#talk-list li.talk")).to_have_count(2)
+    choose(page, "about apples", "[data-do=remove]")
+    page.locator("dialog.ask .delete").click()
+    expect(page.locator("#talk-list li.talk")).to_have_count(1)
+    expect(page.locator("#chatbot")).to_contain_text("You said: about bridges")
+
+
+def test_a_talk_is_saved_and_opened_again_by_another_browser(page, open_page, served, tmp_path):  # noqa: F811
+    send(page, "draw a red car")
+    expect(page.locator("#chatbot figure.image")).to_be_visible(timeout=PATIENCE)
+    await_end(page)
+    entry(page, "draw a red car").locator("summary").click()
+    with page.expect_download() as saving:
+        entry(page, "draw a red car").get_by_text("Save as ZIP").click()
+    saving.value.save_as(tmp_path / "car.zip")
+    entry(page, "draw a red car").locator("summary").click()
+    with page.expect_download() as saving:
+        entry(page, "draw a red car").get_by_text("Save as web page").click()
+    saving.value.save_as(tmp_path / "car.html")
+    assert "data:image/png" in (tmp_path / "car.html").read_text(encoding="utf-8")
+
+    other = open_page(served.page.local_url)
+    expect(other.locator("#talk-list")).to_contain_text("Your talks will be listed here.", timeout=PATIENCE)
+    other.locator("#talk-list input[type=file]").set_input_files(str(tmp_path / "car.zip"))
+    expect(other.locator("#chatbot figure.image img")).to_be_visible(timeout=PATIENCE)
+    (tmp_path / "no.zip").write_bytes(b"nothing")
+    other.locator("#talk-list input[type=file]").set_input_files(str(tmp_path / "no.zip"))
+    expect(other.locator("#talk-list .said")).to_contain_text("no.zip", timeout=PATIENCE)
+    expect(other.locator("#chatbot figure.image img")).to_be_visible()
+
+
+def test_anothers_talk_is_not_opened_by_its_address(page, open_page, served):  # noqa: F811
+    say(page, "my secret garden")
+    talk = re.search(r"talk=([^&]+)", page.url).group(1)
+    other = open_page(f"{served.page.local_url}?talk={talk}")
+    expect(other.locator("#talk-list")).to_contain_text("Your talks will be listed here.", timeout=PATIENCE)
+    expect(other.locator("#chatbot")).not_to_contain_text("secret garden")
+
+
+def test_a_reload_in_the_middle_of_a_reply_shows_it_to_its_end(page, pipeline, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(pipeline, "pause", 0.05)
+    send(page, "many words, please")
+    expect(page.locator("#chatbot")).to_contain_text("word10", timeout=PATIENCE)
+    page.reload()
+    expect(page.locator("#chatbot")).to_contain_text("word11", timeout=PATIENCE)
+    expect(page.locator("#chatbot")).to_contain_text("word199", timeout=PATIENCE)
+    await_end(page)
+    assert page.locator("#chatbot .bot.message").count() == 1
