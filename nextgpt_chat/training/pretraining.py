@@ -92,6 +92,10 @@ def train_imagebind(w: Workshop) -> dict[str, Any]:
         pictures=pictures,
         clips=clips,
         sounds=sounds,
+        alone={
+            "audio": (w.recipe("imagebind-audio"), w.sizes.imagebind_audio_batch),
+            "vision": (w.recipe("imagebind-vision"), w.sizes.imagebind_vision_batch),
+        },
         resume=w.resume,
     )
     w.part("imagebind").mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,10 @@ from .loop import Recipe
 MINI_RECIPES = {
     "vae": Recipe(steps=6500, learning_rate=1.5e-3, batch=16, average=0.998),
     "imagebind": Recipe(
-        steps=6000, learning_rate=2e-3, batch=96, average=0.998, warmup=200, weight_decay=0.05, muon=True
+        steps=5500, learning_rate=2e-3, batch=96, average=0.998, warmup=200, weight_decay=0.05, muon=True
     ),
+    "imagebind-audio": Recipe(steps=1500, learning_rate=1e-3, batch=64, average=0.995, weight_decay=0.05, muon=True),
+    "imagebind-vision": Recipe(steps=1500, learning_rate=1e-3, batch=52, average=0.995, weight_decay=0.05, muon=True),
     "lm": Recipe(steps=2500, learning_rate=2e-3, batch=32, average=0.998, warmup=200, weight_decay=0.05, muon=True),
     "image": Recipe(steps=7600, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200, muon=True),
     "audio-vae": Recipe(steps=1200, learning_rate=1.5e-3, batch=16, average=0.998),
@@ -35,6 +37,9 @@ class Sizes:
     mel_channels: int = 32
     vocoder_channels: int = 128
     imagebind_batch: tuple[int, int, int] = (24, 8, 16)
+    """pictures, clips, sounds"""
+    imagebind_audio_batch: tuple[int, int, int] = (0, 0, 32)
+    imagebind_vision_batch: tuple[int, int, int] = (14, 12, 0)
     imagebind_width: int = 160
     vocabulary: int = 1024
     tokenizer_dialogues: int = 4000
@@ -92,6 +97,8 @@ def _tiny() -> Sizes:
         mel_channels=16,
         vocoder_channels=32,
         imagebind_batch=(4, 4, 4),
+        imagebind_audio_batch=(0, 0, 4),
+        imagebind_vision_batch=(4, 4, 0),
         imagebind_width=32,
         vocabulary=500,
         tokenizer_dialogues=60,

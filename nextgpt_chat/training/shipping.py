@@ -88,7 +88,7 @@ def known_world(imagebind: ImageBind, count: int = 1500) -> KnownWorld:
 
 def model_card(w: Workshop) -> str:
     """README.md of the checkpoint: data, recipe, minutes and gates of every stage that reported."""
-    table = _stage_table(w, w.sizes.recipes)
+    table = _stage_table(w, (name for name in w.sizes.recipes if not name.startswith("imagebind-")))
     sizes = json.dumps({k: v for k, v in vars(w.sizes).items() if k != "recipes"})
     return f"""---
 license: apache-2.0
