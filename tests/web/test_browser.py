@@ -22,7 +22,7 @@ FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 ]
-PATIENCE = 30_000
+PATIENCE = 60_000
 """Milliseconds; the machine may be busy with other things."""
 expect.set_options(timeout=PATIENCE)
 
