@@ -59,7 +59,7 @@ def batch_views(media: list[Image] | list[Video] | list[Audio], config: ImageBin
 
 PATCHES, OCTAVES = "patches", "octaves"
 OCTAVES_WEIGHT = 4.0  # squared octaves are small beside cross entropies
-OCTAVE = 6.0
+OCTAVE = 12.0
 """Length that an octave has in an embedding of length sqrt(E), along a direction that is fixed: so long that whoever
 separates low from high finds nothing wider. A learned direction may be short, and pitches then differ more along others
 that are learned source by source (measured on held-out pairs: octaves to 0.3, but a linear reader only 53 % right)."""
