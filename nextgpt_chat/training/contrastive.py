@@ -231,7 +231,8 @@ def _fit_towers(
         with sdpa_kernel(SDPBackend.MATH):
             return batch_loss(imagebind, readers, tokenizer, groups, rng)
 
-    trained = [p for name, p in imagebind.named_parameters() if tower is None or TOWERS[tower] in f".{name}"]
+    for name, parameter in imagebind.named_parameters():
+        parameter.requires_grad_(tower is None or TOWERS[tower] in f".{name}")
     imagebind.train()
     result = fit(
         "imagebind" if tower is None else f"imagebind {tower}",
@@ -239,7 +240,6 @@ def _fit_towers(
         {"imagebind": imagebind, "readers": readers},
         loss,
         run,
-        parameters=[*trained, *readers.parameters()],
         resume=resume,
     )
     imagebind.eval()
