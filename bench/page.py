@@ -10,7 +10,6 @@ python bench/page.py [--repeats 5]
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 import threading
@@ -24,15 +23,15 @@ import numpy as np
 from _common import spread, table
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT))
 
-from fake_pipeline import FakePipeline  # noqa: E402
 from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402
 
 from nextgpt_chat.content import Image, MediaPart, TextPart, Turn  # noqa: E402
 from nextgpt_chat.web import PageOptions, launch  # noqa: E402
+from tests.chromium import FLAGS, find_chromium  # noqa: E402
+from tests.fake_pipeline import FakePipeline  # noqa: E402
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 PATIENCE = 120_000
 TURNS, MEDIA, WORDS = 100, 60, 200
 
@@ -59,8 +58,10 @@ def opening(browser: Browser, repeats: int) -> None:
         app = launch(
             lambda: loaded.wait(3600) and FakePipeline(), PageOptions(port=0, data_dir=data), block=False, quiet=True
         )
-        pages = {"an empty Blocks page": (empty_at, "#box textarea, #box input"), "ours, its model loading": None}
-        pages["ours, its model loading"] = (app.page.local_url, "#composer textarea")
+        pages = {
+            "an empty Blocks page": (empty_at, "#box textarea, #box input"),
+            "ours, its model loading": (app.page.local_url, "#composer textarea"),
+        }
         taken: dict[str, list[float]] = {name: [] for name in pages}
         for _ in range(repeats):
             for name, (address, box) in pages.items():
@@ -142,7 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    chromium = find_chromium()
     if chromium is None:
         raise SystemExit("No Chromium is installed (Debian: apt-get install chromium).")
     with sync_playwright() as playwright:

@@ -169,6 +169,13 @@ class Turn:
         return tuple(part for part in self.parts if isinstance(part, MediaPart))
 
 
+def array_of(medium: Media) -> np.ndarray:
+    """What a medium is made of: ``pixels``, ``samples`` or ``frames``."""
+    if isinstance(medium, Image):
+        return medium.pixels
+    return medium.samples if isinstance(medium, Audio) else medium.frames
+
+
 def text_of(parts: Iterable[Part]) -> str:
     """The words of some parts, joined as one string."""
     pieces = [part.text.strip() for part in parts if isinstance(part, TextPart)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -22,12 +21,7 @@ for _name in [name for name in os.environ if name.startswith("NEXTGPT_")]:
 import numpy as np  # noqa: E402 (reads the number of threads once, here)
 import pytest  # noqa: E402
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-
-
-def find_chromium() -> str | None:
-    """The installed Chromium (or Chrome) that the browser tests drive."""
-    return next((path for path in map(shutil.which, BROWSERS) if path), None)
+from tests.chromium import NAMES, find_chromium  # noqa: E402
 
 
 def _has_cuda() -> bool:
@@ -42,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if any(item.get_closest_marker("gpu") for item in items) and not _has_cuda():
         missing["gpu"] = "needs a CUDA device; torch sees none"
     if not find_chromium():
-        missing["browser"] = f"needs a Chromium on the PATH, as one of {', '.join(BROWSERS)}"
+        missing["browser"] = f"needs a Chromium on the PATH, as one of {', '.join(NAMES)}"
     for item in items:
         for mark, reason in missing.items():
             if item.get_closest_marker(mark):
@@ -52,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def chromium_executable() -> str:
     """Path of the Chromium for playwright's ``launch(executable_path=…)``; skips where there is none."""
-    return find_chromium() or pytest.skip(f"needs a Chromium on the PATH, as one of {', '.join(BROWSERS)}")
+    return find_chromium() or pytest.skip(f"needs a Chromium on the PATH, as one of {', '.join(NAMES)}")
 
 
 def _is_local(address: Any) -> bool:

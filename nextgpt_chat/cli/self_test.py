@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..config import GenerationSettings, TextSettings
-from ..content import MediaPart
+from ..content import MediaPart, array_of
 from ..conversation import Conversation
 from ..errors import CheckpointError, NextGPTError
 from ..language_model import SignalGroup
@@ -171,7 +171,7 @@ def check_decoder(pipeline: Any, kind: str) -> str:
             f"The {kind} decoder's numbers overflow (NaN or infinity) after one step. Use bfloat16 or float32, or "
             "fetch it again."
         )
-    array = getattr(media, {"image": "pixels", "audio": "samples", "video": "frames"}[kind])
+    array = array_of(media)
     spread = float(array.std())
     if not spread > 0:
         raise CheckpointError(

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..content import Audio, Image, Media, Video
+from ..content import Media, Video, array_of
 from ..errors import LimitError, MediaError
 from ..media import Limits, encode_lossless, read_exact
 from ..media.writing import replacing
@@ -79,8 +79,8 @@ def save(path: str | os.PathLike, document: Mapping[str, Any], media: Mapping[st
         ):
             file.writestr(DOCUMENT, json.dumps(document, ensure_ascii=False, indent=1))
             for digest, medium in media.items():
-                if _array(medium).nbytes > _MEDIUM_BYTES:
-                    raise LimitError(f"A {medium.kind} of {_array(medium).nbytes / 1e9:.1f} GB is too large to save.")
+                if array_of(medium).nbytes > _MEDIUM_BYTES:
+                    raise LimitError(f"A {medium.kind} of {array_of(medium).nbytes / 1e9:.1f} GB is too large to save.")
                 suffix, data = encode_lossless(medium, digest in generated)
                 stored = zipfile.ZIP_DEFLATED if suffix == ".wav" else zipfile.ZIP_STORED
                 file.writestr(f"media/{digest}{suffix}", data, stored)
@@ -101,7 +101,7 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Media]]:
             media, total = {}, 0
             for part in _media_parts(document):
                 media[part["sha256"]] = medium = _medium(path, file, part)
-                total += _array(medium).nbytes
+                total += array_of(medium).nbytes
                 if total > _TOTAL_BYTES:
                     raise _too_large(path, total)
             return document, media
@@ -154,9 +154,3 @@ def _medium(path: str | os.PathLike, file: zipfile.ZipFile, part: dict[str, Any]
     if medium.kind != kind or medium.sha256 != digest:
         raise not_a_conversation(path, f"{name} is not what the conversation refers to")
     return medium
-
-
-def _array(medium: Media) -> np.ndarray:
-    if isinstance(medium, Image):
-        return medium.pixels
-    return medium.samples if isinstance(medium, Audio) else medium.frames

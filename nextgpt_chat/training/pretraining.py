@@ -15,6 +15,7 @@ from diffusers import AutoencoderTiny
 from torch import Tensor
 from transformers import CLIPTokenizer, RobertaTokenizer, SpeechT5HifiGan
 
+from ..content import array_of
 from ..decoders import DECODERS, fast_temporal_convolutions
 from ..imagebind import ImageBind, save_imagebind
 from ..picturebook import CLIP_FRAMES, animate, captions, draw, play
@@ -182,7 +183,7 @@ def _training_batches(
 
 def _render_between(value: Any, seed: int) -> np.ndarray:
     medium, _ = between.render_between(value, seed, np.random.default_rng(seed))
-    return getattr(medium, {"image": "pixels", "video": "frames", "audio": "samples"}[medium.kind])
+    return array_of(medium)
 
 
 def _caption(value: Any, rng: np.random.Generator) -> str:

@@ -27,12 +27,13 @@ def spoken(say: Texts) -> str:
 
 
 def _act(name: str, value: object, words: str, about: str = "", chosen: bool = False) -> str:
-    title = f' title="{_line(about)}"' if about else ""
+    title = f' title="{one_line(about)}"' if about else ""
     marked = "act chosen" if chosen else "act"
-    return f'<button type="button" class="{marked}" name="{name}" value="{_line(value)}"{title}>{_line(words)}</button>'
+    said, sent = one_line(words), one_line(value)
+    return f'<button type="button" class="{marked}" name="{name}" value="{sent}"{title}>{said}</button>'
 
 
-def _line(text: object) -> str:
+def one_line(text: object) -> str:
     """Escaped for HTML within Markdown, on one line."""
     return html.escape(" ".join(str(text).split()))
 
@@ -48,7 +49,7 @@ def edit_act(index: int, turn: Turn, say: Texts = ENGLISH) -> str:
 def rating_acts(index: int, rating: Rating | None = None, say: Texts = ENGLISH) -> str:
     """For a reply: is it good or bad, and why."""
     liked = None if rating is None else rating[0]
-    why = f'<span class="why">{_line(rating[1])}</span>' if rating and rating[1] else ""
+    why = f'<span class="why">{one_line(rating[1])}</span>' if rating and rating[1] else ""
     good = _act("like", index, say.good, say.like, liked is True)
     bad = _act("dislike", index, say.bad, say.dislike, liked is False)
     return f'<span class="acts rate">{good}{bad}{why}</span>'
@@ -67,14 +68,14 @@ def medium_acts(part: MediaPart, say: Texts = ENGLISH, again: bool = True) -> st
             "conditioning": say.again_signal if by_words else say.again_caption,
         }
         ways = "".join(_act(f"again-{way}", part.id, words) for way, words in said.items())
-        ways = f'<span class="ways">{_line(say.again)} {ways}</span>'
-    made = f"<summary>{_line(say.details)}</summary>{_facts(part.details, say)}{ways}"
+        ways = f'<span class="ways">{one_line(say.again)} {ways}</span>'
+    made = f"<summary>{one_line(say.details)}</summary>{_facts(part.details, say)}{ways}"
     return f'{use}<details class="facts">{made}</details>'
 
 
 def _facts(details: Mapping[str, Any], say: Texts) -> str:
     known = {name: value for name, value in details.items() if name in say.facts and value is not None}
-    rows = "".join(f"<dt>{_line(say.facts[name])}</dt><dd>{_line(value)}</dd>" for name, value in known.items())
+    rows = "".join(f"<dt>{one_line(say.facts[name])}</dt><dd>{one_line(value)}</dd>" for name, value in known.items())
     return f"<dl>{rows}</dl>"
 
 

@@ -29,7 +29,7 @@ from ..content import (
     Turn,
 )
 from ..serving import OpenTalk, Waiting
-from .acts import Rating, edit_act, is_variant, medium_acts, rating_acts, variant_of
+from .acts import Rating, edit_act, is_variant, medium_acts, one_line, rating_acts, variant_of
 from .languages import ENGLISH
 from .texts import Texts
 
@@ -80,7 +80,7 @@ def media_block(part: MediaPart, address: Address, say: Texts = ENGLISH) -> Mess
 
     As HTML in the message's text: Gradio's own file messages know neither descriptions nor who may see a file.
     """
-    at, about = html.escape(address(part)), _line(part.caption or part.name or say.nouns[part.kind])
+    at, about = html.escape(address(part)), one_line(part.caption or part.name or say.nouns[part.kind])
     if isinstance(part.media, Audio):
         player = f'<audio controls preload="metadata" src="{at}" title="{about}"></audio>'
     elif isinstance(part.media, Image):
@@ -107,16 +107,10 @@ def _made(part: MediaPart, at: str, say: Texts) -> str:
     if "seed" in part.details:
         facts.append(say.seed_is.format(seed=part.details["seed"]))
     said = " · ".join(filter(None, facts))
-    about = _line(say.save_medium[part.kind])
+    about = one_line(say.save_medium[part.kind])
     save = f'<a class="save" href="{at}?download" title="{about}">{html.escape(say.save)}</a>'
-    return (
-        f'<figcaption class="made">{_line(said)} <span class="acts">{save}{medium_acts(part, say)}</span></figcaption>'
-    )
-
-
-def _line(text: str) -> str:
-    """Escaped for HTML within Markdown, on one line."""
-    return html.escape(" ".join(text.split()))
+    acts = f'<span class="acts">{save}{medium_acts(part, say)}</span>'
+    return f'<figcaption class="made">{one_line(said)} {acts}</figcaption>'
 
 
 def part_blocks(part: Part, address: Address, role: str, say: Texts = ENGLISH) -> list[Message]:
@@ -248,7 +242,7 @@ class LiveReply:
         say = self._say
         where = say.step.format(step=step, steps=steps) if steps else say.starting
         picture = (
-            f'<img class="preview" alt="{_line(say.preview)}" src="{_data_url(preview)}">'
+            f'<img class="preview" alt="{one_line(say.preview)}" src="{_data_url(preview)}">'
             if preview is not None
             else ""
         )

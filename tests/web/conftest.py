@@ -1,20 +1,9 @@
 """One served page over a scripted pipeline."""
 
-import shutil
-
 import pytest
 
 from nextgpt_chat.web import PageOptions, launch
 from tests.fake_pipeline import FakePipeline
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """Path of a Chromium; tests that need one skip without."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if path := shutil.which(name):
-            return path
-    pytest.skip("no chromium on this machine (Debian: apt-get install chromium)")
 
 
 @pytest.fixture(scope="module")

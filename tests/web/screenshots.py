@@ -9,7 +9,6 @@ is an error, not a wrong picture.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -20,9 +19,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]
 
 from fake_pipeline import FakePipeline  # noqa: E402
 from playwright.sync_api import Page, expect, sync_playwright  # noqa: E402
-from test_browser import FLAGS, await_end, send  # noqa: E402
+from test_browser import await_end, send  # noqa: E402
 
 from nextgpt_chat.web import PageOptions, launch  # noqa: E402
+from tests.chromium import FLAGS, find_chromium  # noqa: E402
 
 SIZES = {"desktop": (1280, 860), "phone": (390, 844)}
 PATIENCE = 180_000
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--checkpoint")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "screenshots")
     arguments = parser.parse_args(argv)
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    chromium = find_chromium()
     if chromium is None:
         print("No Chromium is installed (Debian: apt-get install chromium).", file=sys.stderr)
         return 2

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from test_browser import PATIENCE, await_end, browser, expect, open_page  # noqa: F401 (fixtures)
 
+from nextgpt_chat.content import array_of
+from nextgpt_chat.conversation import Conversation
+from nextgpt_chat.media import read_media
 from nextgpt_chat.web import PageOptions, launch
 from nextgpt_chat.web.answers import FOLDER, Answers, file_name, make_answers
 from nextgpt_chat.web.examples import make_examples
@@ -53,17 +56,11 @@ def test_without_answers_or_with_a_damaged_one_the_model_is_asked(examples, answ
 
 @pytest.mark.skipif(not (SHIPPED / FOLDER).exists(), reason="nextgpt-mini has no answers made beforehand yet")
 def test_the_shipped_answers_are_to_the_cards_as_they_are(examples):
-    from nextgpt_chat.conversation import Conversation
-    from nextgpt_chat.media import read_media
-
     for example in examples:
         assert Answers(SHIPPED).to(example) is not None, example.direction
         asked = Conversation.load(SHIPPED / FOLDER / file_name(example)).turns[0]
         for part, path in zip(asked.media, example.files, strict=True):
-            stored, drawn = (
-                getattr(m, "pixels", getattr(m, "frames", getattr(m, "samples", None)))
-                for m in (part.media, read_media(path))
-            )
+            stored, drawn = array_of(part.media), array_of(read_media(path))
             assert stored.shape == drawn.shape and np.abs(stored.astype(float) - drawn).mean() < 4, example.direction
 
 

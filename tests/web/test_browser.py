@@ -11,6 +11,7 @@ import soundfile
 
 from nextgpt_chat.errors import CheckpointError
 from nextgpt_chat.web import PageOptions, launch
+from tests.chromium import FLAGS
 from tests.fake_pipeline import FakePipeline
 
 pytestmark = pytest.mark.browser
@@ -18,19 +19,15 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 expect = sync_api.expect
 
 CHECKPOINT = Path(__file__).resolve().parents[2] / "checkpoints" / "nextgpt-mini"
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
 PATIENCE = 60_000
 """Milliseconds; the machine may be busy with other things."""
 expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
-def browser(chromium):
+def browser(chromium_executable):
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium_executable, headless=True, args=FLAGS)
         yield browser
         browser.close()
 

@@ -1,7 +1,9 @@
 """In a real browser: what can be done with a message and with a medium that was made."""
 
 import pytest
-from test_browser import FLAGS, PATIENCE, await_end, browser, expect, open_page, page, send  # noqa: F401 (fixtures)
+from test_browser import PATIENCE, await_end, browser, expect, open_page, page, send  # noqa: F401 (fixtures)
+
+from tests.chromium import FLAGS
 
 pytestmark = pytest.mark.browser
 
@@ -102,9 +104,9 @@ def test_forged_presses_change_nothing(page):  # noqa: F811
     assert page.locator("#chatbot .message-content").all_inner_texts() == before
 
 
-def test_a_photo_from_the_camera_is_attached(browser, chromium, served):  # noqa: F811
+def test_a_photo_from_the_camera_is_attached(browser, chromium_executable, served):  # noqa: F811
     flags = [*FLAGS, "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    seeing = browser.browser_type.launch(executable_path=chromium, headless=True, args=flags)
+    seeing = browser.browser_type.launch(executable_path=chromium_executable, headless=True, args=flags)
     try:
         page = seeing.new_page()
         page.goto(served.page.local_url)
