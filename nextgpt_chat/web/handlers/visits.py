@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import logging
+import threading
+import weakref
 from typing import Any
 
 import gradio as gr
@@ -22,12 +24,23 @@ class Visits:
 
     def __init__(self, service: ChatService) -> None:
         self.service = service
+        self._pages: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
+        self._lock = threading.Lock()
 
     def session(self, session_id: str | None, request: gr.Request | None) -> Session:
         """The session of this id where it is this browser's. Else a new one, with the talk that the page's address
-        names where it is the browser's own: a page that outlived the server goes on with its talk."""
-        known = self.service.sessions.get(session_id)
-        session = self.service.session(session_id, requester(self.service.store, request))
+        names where it is the browser's own: a page that outlived the server goes on with its talk.
+
+        Whoever is quick sends a message before the page has been told its id: then it is the page that counts, by the
+        hash that Gradio keeps the id itself under, so that both get one session and not one each.
+        """
+        page = getattr(request, "session_hash", None) or ""
+        with self._lock:
+            known = self.service.sessions.get(session_id) or self._pages.get(page)
+            known_id = None if known is None else known.id
+            session = self.service.session(known_id, requester(self.service.store, request))
+            if page:
+                self._pages[page] = session
         session.language = language_of(request)
         if session is not known:
             try:
