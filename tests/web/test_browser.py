@@ -129,17 +129,19 @@ def test_stop_ends_the_reply_and_the_talk_goes_on(page, slow):
 
 
 def test_retry_undo_and_clear(page):
-    send(page, "first")
-    expect(page.locator("#chatbot")).to_contain_text("You said: first", timeout=PATIENCE)
+    picture = page.locator("#chatbot .bot.message img:not(.preview)")
+    send(page, "draw first")
+    expect(picture).to_be_visible()
     await_end(page)
+    first = picture.get_attribute("src")
     page.get_by_role("button", name="Retry").click()
+    expect(picture).not_to_have_attribute("src", first)  # not before the new reply: Stop may not be there yet
     await_end(page)
-    expect(page.locator("#chatbot")).to_contain_text("You said: first", timeout=PATIENCE)
+    expect(page.locator("#chatbot")).to_contain_text("You said: draw first")
     assert page.locator("#chatbot .bot.message").count() == 1
     page.get_by_role("button", name="Undo").click()
     expect(page.locator("#chatbot [data-testid=bot]")).to_have_count(0, timeout=PATIENCE)
-    expect(page.locator("#composer textarea")).to_have_value("first")
-    page.keyboard.press("Enter")
+    expect(page.locator("#composer textarea")).to_have_value("draw first")
     send(page, "second")
     expect(page.locator("#chatbot")).to_contain_text("You said: ", timeout=PATIENCE)
     await_end(page)
