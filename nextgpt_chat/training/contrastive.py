@@ -24,6 +24,7 @@ from ..picturebook import CLIP_FPS, SAMPLE_RATE, animate, caption, draw, play, v
 from ..picturebook.drawing import thing_geometry
 from ..picturebook.values import Clip, Scene, Sound
 from . import between, worlddata
+from .codes import AttributeCodes
 from .encoder_init import initialise
 from .loop import Recipe, fit, step_rng
 
@@ -63,6 +64,8 @@ OCTAVE = 12.0
 """Length that an octave has in an embedding of length sqrt(E), along a direction that is fixed: so long that whoever
 separates low from high finds nothing wider. A learned direction may be short, and pitches then differ more along others
 that are learned source by source (measured on held-out pairs: octaves to 0.3, but a linear reader only 53 % right)."""
+PATCHES_WEIGHT = 0.2
+"""Of the labels a patch beside the attribute codes: nats beside squared distances of at most 4."""
 CAPTIONS_WEIGHT = 0.25
 """Of the contrast with captions, which learns combinations of words by heart; the readers, which are linear, do not."""
 HIDDEN_SHARE = 0.5
@@ -143,23 +146,14 @@ def batch_loss(
     tokens = tokenizer([caption(value, words) for value in every], padding=True, return_tensors="pt")
     texts = imagebind.encode_text(tokens.input_ids.to(imagebind.device)).float()
     scale = imagebind.text_logit_scale()
-    pools = {Scene: worlddata.scenes, Clip: worlddata.clips, Sound: worlddata.sounds}
     losses, numbers, start = [], {}, 0
     for group in groups:
         count = len(group)
-        shown = [*group, *(worlddata.pick(pools[type(group[0])](), rng) for _ in group)]
-        seeds = [worlddata.new_seed(rng) for _ in shown]
-        media = [render(value, seed) for value, seed in zip(group, seeds, strict=False)]
-        extra = [between.render_between(*pair, rng) for pair in zip(shown[count:], seeds[count:], strict=True)]
-        views = batch_views([*media, *(medium for medium, _ in extra)], imagebind.config).to(imagebind.device)
-        kind = media[0].kind
-        if kind == "image":
-            tokens = imagebind.encode_tokens("vision", views)
-            every = tokens[:, 0].float()
-            losses.append(readers.patch_loss(tokens[:, 1:], shown, seeds))
+        kind, shown, seeds, octaves, views = _shown(imagebind, group, rng)
+        every, patches = _encode_views(imagebind, kind, views)
+        if patches is not None:
+            losses.append(readers.patch_loss(patches, shown, seeds))
             numbers["patches"] = float(losses[-1].detach())
-        else:
-            every = encode_views(imagebind, kind, views).float()
         encoded = every[:count]
         logits = scale * encoded @ texts[start : start + count].T
         start += count
@@ -174,11 +168,35 @@ def batch_loss(
         unnamed = readers.loss(every[count:], shown[count:], without=("colour",))
         read |= {f"{name} between": value for name, value in unnamed.items()}
         if kind == "audio":
-            octaves = [*map(between.word_octaves, group), *(above for _, above in extra)]
             read["octaves"] = OCTAVES_WEIGHT * readers.pitch_loss(every, octaves)
         losses.append(torch.stack([*read.values()]).sum())
         numbers |= {f"{kind} {name}": float(value.detach()) for name, value in read.items()}
     return torch.stack(losses).sum(), numbers
+
+
+def _shown(
+    imagebind: ImageBind, group: list, rng: np.random.Generator
+) -> tuple[str, list, list[int], list[float], Tensor]:
+    """The kind of what a group's values show, the values and as many others to be shown between the words, a seed and
+    the octaves above the normal pitch of each (0 for what is seen), and the views of all."""
+    pools = {Scene: worlddata.scenes, Clip: worlddata.clips, Sound: worlddata.sounds}
+    shown = [*group, *(worlddata.pick(pools[type(group[0])](), rng) for _ in group)]
+    seeds = [worlddata.new_seed(rng) for _ in shown]
+    media = [render(value, seed) for value, seed in zip(group, seeds, strict=False)]
+    octaves = [between.word_octaves(value) if isinstance(value, Sound) else 0.0 for value in group]
+    for value, seed in zip(shown[len(group) :], seeds[len(group) :], strict=True):
+        medium, above = between.render_between(value, seed, rng)
+        media.append(medium)
+        octaves.append(above)
+    return media[0].kind, shown, seeds, octaves, batch_views(media, imagebind.config).to(imagebind.device)
+
+
+def _encode_views(imagebind: ImageBind, kind: str, views: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Embeddings (B, E) in full precision, and of pictures the patches (B, P, E) too."""
+    if kind == "image":
+        tokens = imagebind.encode_tokens("vision", views)
+        return tokens[:, 0].float(), tokens[:, 1:]
+    return encode_views(imagebind, kind, views).float(), None
 
 
 def train_imagebind(
@@ -193,55 +211,100 @@ def train_imagebind(
     alone: Mapping[str, tuple[Recipe, tuple[int, int, int]]] | None = None,
     resume: bool = True,
 ) -> dict[str, float]:
-    """Fit all three towers, then (``alone``) vision and audio by themselves, each as long as it needs.
+    """Fit all three towers to captions and attributes, then (``alone``) each by itself to the attribute codes.
 
-    A step sees ``pictures`` + ``clips`` + ``sounds`` media, each with a caption, and as many without; of those, the
-    ones of a tower that is trained alone are more. ``alone``: tower → its recipe and its three numbers.
+    A step of the first sees ``pictures`` + ``clips`` + ``sounds`` media, each with a caption, and as many without.
+    ``alone``: tower → its recipe and its three numbers.
     """
     initialise(imagebind)
     readers = AttributeReaders(imagebind.config.embedding_dim).to(imagebind.device)
-    result = _fit_towers(imagebind, readers, tokenizer, recipe, run, (pictures, clips, sounds), resume)
+    result = fit_together(imagebind, readers, tokenizer, recipe, run, (pictures, clips, sounds), resume=resume)
     minutes = result["minutes"]
     for tower, (own, numbers) in (alone or {}).items():
-        result |= _fit_towers(imagebind, readers, tokenizer, own, run / tower, numbers, resume, tower)
+        result |= fit_alone(tower, imagebind, readers, tokenizer, own, run / tower, numbers, resume=resume)
         minutes += result["minutes"]
     return {**result, "minutes": minutes}
 
 
-TOWERS = {"vision": ".vision.", "audio": ".audio."}
-"""Tower → part of the names of its parameters."""
+def _groups(rng: np.random.Generator, numbers: tuple[int, int, int]) -> list[list]:
+    """Families of pictures, clips and sounds, without the kinds of which there are none."""
+    pools = (worlddata.scenes(), worlddata.clips(), worlddata.sounds())
+    return [worlddata.families(pool, rng, number) for pool, number in zip(pools, numbers, strict=True) if number]
 
 
-def _fit_towers(
+def fit_together(
     imagebind: ImageBind,
     readers: AttributeReaders,
     tokenizer,
     recipe: Recipe,
     run: Path,
     numbers: tuple[int, int, int],
-    resume: bool,
-    tower: str | None = None,
+    *,
+    resume: bool = True,
 ) -> dict[str, float]:
-    pools = [pool() for pool in (worlddata.scenes, worlddata.clips, worlddata.sounds)]
+    """The first phase: captions and linear readers teach every tower what there is."""
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = step_rng(recipe.seed, step)
-        groups = [worlddata.families(pool, rng, number) for pool, number in zip(pools, numbers, strict=True) if number]
         # Plain matrix products: the fused CPU kernel is slower for heads this narrow, and much slower in bf16.
         with sdpa_kernel(SDPBackend.MATH):
-            return batch_loss(imagebind, readers, tokenizer, groups, rng)
+            return batch_loss(imagebind, readers, tokenizer, _groups(rng, numbers), rng)
+
+    imagebind.requires_grad_(True).train()
+    modules = {"imagebind": imagebind, "readers": readers}
+    result = fit("imagebind", recipe, modules, loss, run, resume=resume)
+    imagebind.eval()
+    return result
+
+
+TOWERS = {"vision": ".vision.", "audio": ".audio.", "text": ".text."}
+"""Tower → part of the names of its parameters."""
+
+
+def fit_alone(
+    tower: str,
+    imagebind: ImageBind,
+    readers: AttributeReaders,
+    tokenizer,
+    recipe: Recipe,
+    run: Path,
+    numbers: tuple[int, int, int],
+    *,
+    resume: bool = True,
+) -> dict[str, float]:
+    """The second phase: one tower learns that an embedding is the sum of its attributes' codes, and nothing else.
+
+    ``text``: of captions of values; ``vision`` and ``audio``: of media, half of them between the words.
+    """
+    codes = AttributeCodes(imagebind.config.embedding_dim)
+
+    def of_captions(group: list, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        words = random.Random(int(rng.integers(2**31)))
+        tokens = tokenizer([caption(value, words) for value in group], padding=True, return_tensors="pt")
+        texts = imagebind.encode_text(tokens.input_ids.to(imagebind.device)).float()
+        return codes.loss(texts, codes.sums(group)), {}
+
+    def of_media(group: list, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        kind, shown, seeds, octaves, views = _shown(imagebind, group, rng)
+        every, patches = _encode_views(imagebind, kind, views)
+        off = codes.loss(every, codes.sums(shown, octaves), unnamed=0 if kind == "audio" else len(group))
+        values = {f"{kind} off": float(off.detach())}
+        if patches is None:
+            return off, values
+        by_patch = readers.patch_loss(patches, shown, seeds)
+        return off + PATCHES_WEIGHT * by_patch, values | {PATCHES: float(by_patch.detach())}
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = step_rng(recipe.seed, step)
+        of = of_captions if tower == "text" else of_media
+        with sdpa_kernel(SDPBackend.MATH):
+            parts = [of(group, rng) for group in _groups(rng, numbers)]
+        return torch.stack([value for value, _ in parts]).sum(), {k: v for _, more in parts for k, v in more.items()}
 
     for name, parameter in imagebind.named_parameters():
-        parameter.requires_grad_(tower is None or TOWERS[tower] in f".{name}")
+        parameter.requires_grad_(TOWERS[tower] in f".{name}")
     imagebind.train()
-    result = fit(
-        "imagebind" if tower is None else f"imagebind {tower}",
-        recipe,
-        {"imagebind": imagebind, "readers": readers},
-        loss,
-        run,
-        resume=resume,
-    )
+    result = fit(f"imagebind {tower}", recipe, {"imagebind": imagebind, "readers": readers}, loss, run, resume=resume)
     imagebind.eval()
     return result
 

@@ -96,6 +96,7 @@ def train_imagebind(w: Workshop) -> dict[str, Any]:
         alone={
             "audio": (w.recipe("imagebind-audio"), w.sizes.imagebind_audio_batch),
             "vision": (w.recipe("imagebind-vision"), w.sizes.imagebind_vision_batch),
+            "text": (w.recipe("imagebind-text"), w.sizes.imagebind_text_batch),
         },
         resume=w.resume,
     )

@@ -15,14 +15,15 @@ MINI_RECIPES = {
     "imagebind": Recipe(
         steps=5500, learning_rate=2e-3, batch=96, average=0.998, warmup=200, weight_decay=0.05, muon=True
     ),
-    "imagebind-audio": Recipe(steps=1500, learning_rate=1e-3, batch=64, average=0.995, weight_decay=0.05, muon=True),
-    "imagebind-vision": Recipe(steps=1500, learning_rate=1e-3, batch=52, average=0.995, weight_decay=0.05, muon=True),
-    "lm": Recipe(steps=2500, learning_rate=2e-3, batch=32, average=0.998, warmup=200, weight_decay=0.05, muon=True),
+    "imagebind-audio": Recipe(steps=700, learning_rate=1.5e-3, batch=64, average=0.995, weight_decay=0.05, muon=True),
+    "imagebind-vision": Recipe(steps=1500, learning_rate=1.5e-3, batch=52, average=0.995, weight_decay=0.05, muon=True),
+    "imagebind-text": Recipe(steps=500, learning_rate=1e-3, batch=96, average=0.99, weight_decay=0.05, muon=True),
+    "lm": Recipe(steps=1600, learning_rate=2e-3, batch=32, average=0.998, warmup=200, weight_decay=0.05, muon=True),
     "image": Recipe(steps=7600, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200, muon=True),
     "audio-vae": Recipe(steps=1200, learning_rate=1.5e-3, batch=16, average=0.998),
-    "vocoder": Recipe(steps=3000, learning_rate=1e-3, batch=16, average=0.998, precision="fp32"),
+    "vocoder": Recipe(steps=2000, learning_rate=1e-3, batch=16, average=0.998, precision="fp32"),
     "audio": Recipe(steps=1800, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200, muon=True),
-    "video": Recipe(steps=1600, learning_rate=1e-3, batch=16, average=0.998, warmup=200, muon=True),
+    "video": Recipe(steps=1300, learning_rate=1e-3, batch=16, average=0.998, warmup=200, muon=True),
     "stage1": Recipe(steps=1500, learning_rate=3e-3, batch=32, average=0.99, weight_decay=0.0),
     "stage2": Recipe(steps=1500, learning_rate=2e-3, batch=32, average=0.99, weight_decay=0.0),
     "stage3": Recipe(steps=3500, learning_rate=1e-3, batch=16, average=0.998, weight_decay=0.0),
@@ -40,6 +41,7 @@ class Sizes:
     """pictures, clips, sounds"""
     imagebind_audio_batch: tuple[int, int, int] = (0, 0, 32)
     imagebind_vision_batch: tuple[int, int, int] = (14, 12, 0)
+    imagebind_text_batch: tuple[int, int, int] = (40, 40, 16)
     imagebind_width: int = 160
     vocabulary: int = 1024
     tokenizer_dialogues: int = 4000
@@ -99,6 +101,7 @@ def _tiny() -> Sizes:
         imagebind_batch=(4, 4, 4),
         imagebind_audio_batch=(0, 0, 4),
         imagebind_vision_batch=(4, 4, 0),
+        imagebind_text_batch=(4, 4, 4),
         imagebind_width=32,
         vocabulary=500,
         tokenizer_dialogues=60,
