@@ -3,8 +3,8 @@
 Every word of an attribute has a fixed direction, orthogonal to all others, and an embedding should be the sum of the
 directions of what it shows, and nothing else. Captions and linear readers leave room for more: a tower then also tells
 combinations (a ringing phone that is not low), and whoever reads the embedding having seen named values only leans on
-those, so that it misreads held-out pairs (measured after the joint training: pitch 43 %, things in clips 77 %, where
-training values are read 99 %). A sum of fixed directions is the same for pairs never seen.
+those, so that it misreads held-out pairs (measured after the joint training: pitch 53 %, things in clips 77 %, where
+training values are read 99 %). A sum of fixed directions is the same for pairs never seen (pitch 96 % after 350 steps).
 """
 
 from __future__ import annotations
