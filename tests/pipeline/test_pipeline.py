@@ -1,23 +1,14 @@
 """The pipeline: replies, events in their order, cancelling, consistency of the conversation."""
 
-import dataclasses
 import sys
-import threading
-import time
 
 import pytest
-import torch
-from tiny import tiny_audio, tiny_image, tiny_video
-from tiny_checkpoint import tiny_checkpoint, tiny_pipeline
+from tiny import tiny_image
+from tiny_checkpoint import tiny_checkpoint
 
-from nextgpt_chat.checkpoints import UnknownMedia
 from nextgpt_chat.config import GenerationSettings
 from nextgpt_chat.content import (
     MODALITIES,
-    Audio,
-    Failed,
-    Finished,
-    Image,
     MediaPart,
     MediaProgress,
     MediaReady,
@@ -26,62 +17,11 @@ from nextgpt_chat.content import (
     TextDelta,
     TextPart,
     Turn,
-    Video,
 )
 from nextgpt_chat.conversation import Conversation
-from nextgpt_chat.errors import BusyError, CheckpointError, LimitError
-from nextgpt_chat.known_world import KnownWorld
-from nextgpt_chat.language_model import Ended, SignalGroup, TextPiece
+from nextgpt_chat.errors import CheckpointError, LimitError
 from nextgpt_chat.pipeline import NextGPTPipeline, derive_seed
-
-MEDIA = {"image": tiny_image(), "audio": tiny_audio(), "video": tiny_video()}
-TYPES = {"image": Image, "audio": Audio, "video": Video}
-
-
-@pytest.fixture
-def pipe():
-    return tiny_pipeline()
-
-
-def asked(text="draw a red car", *files):
-    conv = Conversation()
-    conv.add_user(text, list(files))
-    return conv
-
-
-def kinds(parts):
-    return [part.kind for part in parts if isinstance(part, MediaPart)]
-
-
-def script(monkeypatch, pipe, *steps):
-    """The language model says exactly this: words, the names of media, exceptions."""
-
-    def reply_steps(prompt, settings, *, should_stop, **rest):
-        pipe.model.embed_segments(prompt.segments)
-        for step in steps:
-            if should_stop():
-                yield Ended("cancelled", ())
-                return
-            if isinstance(step, Exception):
-                raise step
-            if step in TYPES:
-                width = len(pipe.model.language_model.signals.groups[step])
-                generator = torch.Generator().manual_seed(len(step))
-                states = torch.randn(2, 1, width, 64, generator=generator)
-                yield SignalGroup(step, states[0], states[1])
-            else:
-                yield TextPiece(step)
-        yield Ended("cancelled" if should_stop() else "stop", ())
-
-    monkeypatch.setattr(pipe.model, "reply_steps", reply_steps)
-
-
-def facts(event):
-    """An event without its random id."""
-    if isinstance(event, (MediaStarted, MediaProgress, MediaReady, Failed)):
-        return (type(event).__name__, *[getattr(event, n) for n in ("kind", "step", "media") if hasattr(event, n)])
-    return event
-
+from pipeline.scripted import MEDIA, TYPES, asked, facts, kinds, script
 
 # --- replies ---------------------------------------------------------------------------------------------------
 
@@ -330,175 +270,3 @@ def test_nothing_is_read_from_the_checkpoint_during_a_turn(pipe):
         assert len(opened) == 1  # the hook does see files
     finally:
         watching.clear()
-
-
-# --- cancelling ------------------------------------------------------------------------------------------------
-
-
-def test_cancelling_in_the_words_keeps_what_was_said(pipe):
-    cancel, conv, said = threading.Event(), asked(), ""
-    for event in pipe.stream(conv, seed=3, modalities={"text", "image"}, cancel=cancel):
-        if isinstance(event, TextDelta):
-            said += event.text
-            cancel.set()
-        assert not isinstance(event, MediaStarted)
-    assert isinstance(event, Finished) and event.reply.cancelled
-    assert conv.turns[-1].cancelled and conv.turns[-1].text == event.reply.text
-    assert conv.turns[-1].text.startswith(said.strip())
-
-
-def test_cancelling_in_the_denoising_stops_within_a_step_and_keeps_finished_media(pipe, monkeypatch):
-    script(monkeypatch, pipe, "First.", "image", "Then.", "audio", "Never said.")
-    cancel, conv, events = threading.Event(), asked(), []
-    decoder = pipe.model.decoders["audio"]
-    steps_done = []
-    predict = decoder._predict
-    monkeypatch.setattr(decoder, "_predict", lambda *given: steps_done.append(cancel.is_set()) or predict(*given))
-    settings = GenerationSettings().with_value("audio.steps", 60)
-    for event in pipe.stream(conv, settings, seed=1, cancel=cancel):
-        events.append(event)
-        if isinstance(event, MediaProgress) and event.steps == 60:
-            cancel.set()
-    assert sum(steps_done) <= 1 and len(steps_done) < 60
-    reply = events[-1].reply
-    assert reply.cancelled and kinds(reply.parts) == ["image"] and reply.text == "First. Then."
-    assert conv.turns[-1] == Turn("assistant", reply.parts, cancelled=True)
-
-
-@pytest.mark.parametrize("kind", [TextDelta, MediaStarted, MediaProgress, MediaReady])
-def test_closing_the_stream_is_cancelling(pipe, monkeypatch, kind):
-    script(monkeypatch, pipe, "First. ", "audio", "Last.")
-    conv = asked()
-    calls = []
-    decoder = pipe.model.decoders["audio"]
-    predict = decoder._predict
-    monkeypatch.setattr(decoder, "_predict", lambda *given: calls.append(1) or predict(*given))
-    settings = GenerationSettings().with_value("audio.steps", 100)
-    if kind is MediaReady:
-        settings = GenerationSettings()
-    stream = pipe.stream(conv, settings, seed=1)
-    while not isinstance(next(stream), kind):
-        pass
-    stream.close()
-    made, turn = len(calls), conv.turns[-1]
-    assert turn.role == "assistant" and turn.cancelled and turn.text == "First."
-    assert kinds(turn.parts) == (["audio"] if kind is MediaReady else [])
-    time.sleep(0.05)
-    assert len(calls) == made < 100  # no work goes on
-    conv.add_user("go on")
-    assert not pipe.reply(conv, seed=1).cancelled  # and the pipeline is free
-
-
-def test_cancelling_before_the_start_leaves_an_empty_cancelled_turn(pipe):
-    cancel, conv = threading.Event(), asked()
-    cancel.set()
-    (event,) = pipe.stream(conv, cancel=cancel)
-    assert event.reply.cancelled and event.reply.parts == ()
-    assert conv.turns[-1] == Turn("assistant", (), cancelled=True)
-    conv.add_user("again")
-    assert pipe.reply(conv, seed=1, modalities={"text"}).text
-
-
-# --- failures --------------------------------------------------------------------------------------------------
-
-
-def test_a_decoder_that_fails_does_not_end_the_reply(pipe, monkeypatch, caplog):
-    script(monkeypatch, pipe, "One.", "image", "Two.", "audio")
-    monkeypatch.setattr(pipe.model.decoders["image"], "decode", lambda *given, **named: 1 / 0)
-    conv = asked()
-    events = list(pipe.stream(conv, seed=1))
-    (failed,) = [event for event in events if isinstance(event, Failed)]
-    (started, _) = [event for event in events if isinstance(event, MediaStarted)]
-    assert failed.id == started.id and "picture could not be made" in failed.message
-    reply = events[-1].reply
-    assert kinds(reply.parts) == ["audio"] and reply.text == "One. Two." and reply.notices == (failed.message,)
-    assert not reply.cancelled and conv.turns[-1].parts == reply.parts
-    assert "ZeroDivisionError" in caplog.text
-
-
-def test_a_fault_leaves_the_users_turn_and_no_half_reply(pipe, monkeypatch):
-    script(monkeypatch, pipe, "Half of", RuntimeError("broken"))
-    conv = asked()
-    with pytest.raises(RuntimeError, match="broken"):
-        pipe.reply(conv)
-    assert [turn.role for turn in conv.turns] == ["user"]
-    script(monkeypatch, pipe, "Whole.")
-    assert pipe.reply(conv).text == "Whole."
-
-
-# --- one reply at a time ---------------------------------------------------------------------------------------
-
-
-def test_a_second_reply_waits_for_the_first(pipe, monkeypatch):
-    script(monkeypatch, pipe, "One.", "Two.")
-    stream = pipe.stream(asked(), seed=1)
-    next(stream)
-    with pytest.raises(BusyError, match="This thread"):
-        pipe.reply(asked())
-    results = []
-    cancel = threading.Event()
-
-    def other(**given):
-        try:
-            results.append(
-                pipe.reply(asked(), cancel=cancel)
-                if given.get("wait", True)
-                else list(pipe.stream(asked(), wait=False))
-            )
-        except BusyError as error:
-            results.append(error)
-
-    refused = threading.Thread(target=other, kwargs={"wait": False})
-    refused.start()
-    refused.join(5)
-    assert isinstance(results.pop(), BusyError)
-    waiting = threading.Thread(target=other)
-    waiting.start()
-    time.sleep(0.05)
-    assert waiting.is_alive() and not results
-    list(stream)
-    waiting.join(5)
-    assert results.pop().text == "One.Two."
-    stream = pipe.stream(asked(), seed=1)
-    next(stream)
-    gives_up = threading.Thread(target=other)
-    gives_up.start()
-    cancel.set()
-    gives_up.join(5)
-    assert results.pop().cancelled
-    stream.close()
-
-
-# --- unknown media ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def worldly(pipe):
-    """The pipeline with a known world of grey pictures around one embedding."""
-    inside = pipe.model.encode_media([tiny_image(0)])[0]
-    known = inside + 0.001 * torch.randn(100, len(inside), generator=torch.Generator().manual_seed(0))
-    manifest = dataclasses.replace(pipe.manifest, unknown_media=UnknownMedia(message="I do not know that."))
-    return NextGPTPipeline(pipe.model, manifest, known_world=KnownWorld.fit({"image": known}))
-
-
-def test_an_unknown_medium_is_said_to_be_unknown(worldly, monkeypatch):
-    script(monkeypatch, worldly, "It is a car.")
-    stranger = tiny_image(200)
-    conv = asked("what is this?", tiny_image(0), stranger)
-    events = list(worldly.stream(conv, seed=1))
-    assert events[0] == TextDelta("I do not know that.") and len(events) == 2
-    assert conv.turns[-1].text == events[-1].reply.text == "I do not know that."
-    assert worldly.reply(asked("what is this?", tiny_image(0))).text == "It is a car."
-    assert worldly.reply(asked("hello")).text == "It is a car."
-    assert worldly.reply(asked("what?", MediaPart(stranger, generated=True))).text == "It is a car."
-    reply = worldly.reply(asked("its sound", stranger), modalities={"text", "audio"})
-    assert reply.text == "It is a car." and reply.notices == ("I do not know that.",)
-
-
-def test_the_known_world_is_saved_with_the_checkpoint(worldly, tmp_path):
-    worldly.save_pretrained(tmp_path / "worldly")
-    again = NextGPTPipeline.from_pretrained(tmp_path / "worldly", device="cpu")
-    assert again.reply(asked("what is this?", tiny_image(200))).text == "I do not know that."
-    (tmp_path / "worldly" / "known_world.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="known_world"):
-        NextGPTPipeline.from_pretrained(tmp_path / "worldly", device="cpu")

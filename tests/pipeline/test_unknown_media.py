@@ -1,0 +1,49 @@
+"""Media far from the known world are said to be unknown."""
+
+import dataclasses
+
+import pytest
+import torch
+from tiny import tiny_image
+
+from nextgpt_chat.checkpoints import UnknownMedia
+from nextgpt_chat.content import (
+    MediaPart,
+    TextDelta,
+)
+from nextgpt_chat.errors import CheckpointError
+from nextgpt_chat.known_world import KnownWorld
+from nextgpt_chat.pipeline import NextGPTPipeline
+from pipeline.scripted import asked, script
+
+
+@pytest.fixture
+def worldly(pipe):
+    """The pipeline with a known world of grey pictures around one embedding."""
+    inside = pipe.model.encode_media([tiny_image(0)])[0]
+    known = inside + 0.001 * torch.randn(100, len(inside), generator=torch.Generator().manual_seed(0))
+    manifest = dataclasses.replace(pipe.manifest, unknown_media=UnknownMedia(message="I do not know that."))
+    return NextGPTPipeline(pipe.model, manifest, known_world=KnownWorld.fit({"image": known}))
+
+
+def test_an_unknown_medium_is_said_to_be_unknown(worldly, monkeypatch):
+    script(monkeypatch, worldly, "It is a car.")
+    stranger = tiny_image(200)
+    conv = asked("what is this?", tiny_image(0), stranger)
+    events = list(worldly.stream(conv, seed=1))
+    assert events[0] == TextDelta("I do not know that.") and len(events) == 2
+    assert conv.turns[-1].text == events[-1].reply.text == "I do not know that."
+    assert worldly.reply(asked("what is this?", tiny_image(0))).text == "It is a car."
+    assert worldly.reply(asked("hello")).text == "It is a car."
+    assert worldly.reply(asked("what?", MediaPart(stranger, generated=True))).text == "It is a car."
+    reply = worldly.reply(asked("its sound", stranger), modalities={"text", "audio"})
+    assert reply.text == "It is a car." and reply.notices == ("I do not know that.",)
+
+
+def test_the_known_world_is_saved_with_the_checkpoint(worldly, tmp_path):
+    worldly.save_pretrained(tmp_path / "worldly")
+    again = NextGPTPipeline.from_pretrained(tmp_path / "worldly", device="cpu")
+    assert again.reply(asked("what is this?", tiny_image(200))).text == "I do not know that."
+    (tmp_path / "worldly" / "known_world.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="known_world"):
+        NextGPTPipeline.from_pretrained(tmp_path / "worldly", device="cpu")
