@@ -51,7 +51,7 @@ class Embeddings:
         imagebind: Any,
         size: int = 150_000,
         renderings: int = 3,
-        jitter: float = 0.05,
+        jitter: float = 0.15,
         patches: bool = False,
     ) -> None:
         self.imagebind, self.size, self.renderings, self.jitter = imagebind, size, renderings, jitter

@@ -108,8 +108,8 @@ training and used for every figure.
 
 **Recipe.** `make mini` rebuilds it from nothing: the frozen parts first (in place of the public ones), then the paper's
 three stages. ImageBind is trained by contrasting media with captions and, beside that, linear readers of each attribute
-that are thrown away afterwards; then each tower by itself, until an embedding is the sum of fixed directions, one a word
-(`training/codes.py`). Sizes: `{sizes}`.
+that are thrown away afterwards; then each tower by itself, until an embedding is the sum of fixed directions, one for
+each word (`training/codes.py`). Sizes: `{sizes}`.
 
 {table}
 

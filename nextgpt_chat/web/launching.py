@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import gradio.mcp
 from starlette.middleware import Middleware
 
 from ..checkpoints import locate
@@ -34,6 +36,8 @@ from .routes import Routes
 from .texts import Texts
 
 logger = logging.getLogger(__name__)
+
+MCP_PACKAGES = "-r requirements-mcp.txt -c constraints.txt"
 
 
 @dataclass
@@ -76,6 +80,7 @@ def create_app(pipeline_or_loader: Any, options: PageOptions | None = None) -> A
     logger.info("Talks are kept in %s", folder.root)
     # Components read this when they are made: uploads belong to our folder, not to one shared by all programs.
     os.environ["GRADIO_TEMP_DIR"] = str(folder.uploads)
+    gradio.mcp.DEFAULT_TEMP_DIR = str(folder.uploads)  # read once, at import; what lies elsewhere is refused later
     examples = make_examples(folder.root / "examples")
     # Served from where they are: no copies that outlive the talk, no hashing at every update.
     gr.set_static_paths([folder.shown, folder.root / "examples"])
@@ -86,7 +91,7 @@ def create_app(pipeline_or_loader: Any, options: PageOptions | None = None) -> A
     limits = ServiceLimits()
     limits = replace(limits, media=replace(limits.media, bytes=options.max_file_size * 1_000_000))
     service = ChatService(runner, folder.shown, limits, store)
-    page = build_page(service, examples, _answers(options), options.checkpoint, options.queue_size)
+    page = build_page(service, examples, _answers(options), options.checkpoint, options.queue_size, options.mcp)
     cleaner = Cleaner(service.clean)
     runner.start()
     cleaner.start()
@@ -97,7 +102,9 @@ def launch(
     pipeline_or_loader: Any, options: PageOptions | None = None, *, block: bool = True, quiet: bool = False
 ) -> App:
     """Serves the page; with ``block``, until it is interrupted. Raises OSError where the port is taken, NextGPTError
-    as :func:`create_app` does."""
+    as :func:`create_app` does and where an MCP server is asked for without its packages."""
+    if options is not None and options.mcp and importlib.util.find_spec("mcp") is None:
+        raise NextGPTError(f"--mcp needs more packages. Install them: pip install {MCP_PACKAGES}")
     app = create_app(pipeline_or_loader, options)
     try:
         app.page.launch(**launch_arguments(app), prevent_thread_lock=True, quiet=quiet)
@@ -122,6 +129,7 @@ def launch_arguments(app: App) -> dict[str, Any]:
         "server_name": options.host,
         "server_port": options.port or None,
         "share": options.share,
+        "mcp_server": options.mcp,
         "max_file_size": options.max_file_size * 1_000_000,
         "theme": theme(),
         "css_paths": [ASSETS / "style.css"],

@@ -20,6 +20,8 @@ class PageOptions:
     host: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
+    mcp: bool = False
+    """Whether other assistants may ask, too (Model Context Protocol)."""
     device: str = "auto"
     memory_plan: str = "auto"
     data_dir: str | None = None
@@ -42,6 +44,7 @@ _HELP = {
     "host": "address to listen on; 0.0.0.0 for every network",
     "port": "port to listen on",
     "share": "also make a public link through Gradio's servers",
+    "mcp": "also be an MCP server, for other assistants (needs requirements-mcp.txt)",
     "device": "auto, cpu, cuda, cuda:1, mps",
     "memory_plan": "layout in memory: auto, bf16, bf16-offload, int8, int8-offload, int4, int4-offload, bf16-lm-cpu",
     "data_dir": "folder where talks are kept (default: nextgpt-chat in the user's data folder)",

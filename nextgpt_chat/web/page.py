@@ -48,10 +48,15 @@ class _Panel:
 
 
 def build_page(
-    service: ChatService, examples: Sequence[Example], answers: Answers, checkpoint: str, queue_size: int = 16
+    service: ChatService,
+    examples: Sequence[Example],
+    answers: Answers,
+    checkpoint: str,
+    queue_size: int = 16,
+    mcp: bool = False,
 ) -> gr.Blocks:
     """The Blocks over ``service``. ``answers`` are those to the examples; ``checkpoint`` is what the header says until
-    the model is loaded."""
+    the model is loaded; ``mcp``: whether the endpoints for programs are tools for other assistants."""
     visits = Visits(service)
     status = Status(service, checkpoint)
     with gr.Blocks(
@@ -93,7 +98,7 @@ def build_page(
         page.load(status.poll, None, waiting, **_AT_ONCE)
         _connect_talks(page, panel, Talks(visits), talking, session, turn)
         _connect_controls(controls, Settings(visits), session)
-        _add_endpoints(Programs(service), session)
+        _add_endpoints(Programs(service), session, mcp)
     # Turns wait in the service's own line, which says how long it is; Gradio's queue is only the outer fence.
     page.queue(default_concurrency_limit=queue_size, max_size=4 * queue_size, api_open=False)
     return page
@@ -212,13 +217,24 @@ def _connect_controls(controls: Controls, settings: Settings, session: gr.State)
     controls.reset.click(settings.reset, [session], controls.all, **_AT_ONCE)
 
 
-def _add_endpoints(programs: Programs, session: gr.State) -> None:
-    """``/reply`` and ``/stream`` for programs: text, files → text, files."""
+def _add_endpoints(programs: Programs, session: gr.State, mcp: bool) -> None:
+    """``/reply`` and ``/stream`` for programs: text, files → text, files; ``/ask`` in their place where the endpoints
+    are tools: all callers of tools share one session of Gradio's, and must not share a talk."""
     text = gr.Textbox(visible=False, label="text")
     files = gr.File(visible=False, label="files", file_count="multiple")
     said = gr.Textbox(visible=False, label="reply")
     made = gr.File(visible=False, label="media", file_count="multiple")
+    if mcp:
+        file = gr.File(visible=False, label="file")  # Gradio's tools know no lists of files
+        first = [gr.File(visible=False, label=kind) for kind in ("picture", "sound", "clip")]
+        ask = gr.Button(visible=False).click  # not queued: a queued tool's answer arrives as the text of a list
+        ask(programs.ask, [text, file], [said, *first], api_name="ask", queue=False)
     for name, handler in (("reply", programs.reply), ("stream", programs.stream)):
         gr.Button(visible=False).click(
-            handler, [text, files, session], [said, made, session], api_name=name, show_progress="hidden"
+            handler,
+            [text, files, session],
+            [said, made, session],
+            api_name=name,
+            api_visibility="undocumented" if mcp else "public",
+            show_progress="hidden",
         )

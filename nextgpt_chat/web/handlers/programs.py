@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterator
 
 import gradio as gr
@@ -16,17 +17,38 @@ from .talking import UPDATES_PER_SECOND
 
 logger = logging.getLogger(__name__)
 
+KEPT_ANSWERS = 32
+"""Answers of ``/ask`` whose files are there to be fetched: the latest ones."""
+
 
 class Programs:
-    """Handlers of ``/reply`` and ``/stream``. Turns of one client are one talk."""
+    """Handlers of ``/reply`` and ``/stream``, where turns of one client are one talk, and of ``/ask``."""
 
     def __init__(self, service: ChatService) -> None:
         self.service = service
+        self._asked: deque[str] = deque()
 
     def reply(self, text: str, files: list[str] | None, session_id: str | None) -> tuple[str, list[str], str]:
         """One turn: words and media files in, words and media files out."""
         *_, last = self.stream(text, files, session_id)
         return last
+
+    def ask(self, text: str, file: str | None = None) -> tuple[str | None, ...]:
+        """Answers one message in words and, if asked to, with a picture, a sound or a clip; it knows no earlier ones.
+
+        Args:
+            text: what is asked for, in English: a question about the file, or something to be made.
+            file: a picture, sound or clip that the message is about, if any.
+
+        Returns:
+            The answer in words; the first picture, sound and clip of it, None where there is none.
+        """
+        words, made, session_id = self.reply(text, [file] if file else None, None)
+        # The files are fetched after this returns; whoever has not by then comes too late.
+        self._asked.append(session_id)
+        while len(self._asked) > KEPT_ANSWERS:
+            self.service.sessions.close(self._asked.popleft())
+        return words, *(next((path for path in made if path.endswith(end)), None) for end in (".png", ".wav", ".mp4"))
 
     def stream(
         self, text: str, files: list[str] | None, session_id: str | None
