@@ -66,9 +66,9 @@ def test_chosen_values_are_held_out_and_come_once_before_twice(kind):
 
 
 def test_an_autoencoder_that_keeps_everything_passes():
-    rows = gates.autoencoder_gate(Identity(), n=20)
+    rows = gates.autoencoder_gate(Identity(), n=10)
     assert gates.passes(rows, 0.99)
-    assert rows["autoencoder/picture/thing"]["n"] == rows["autoencoder/picture/thing"]["distinct"] == 20
+    assert rows["autoencoder/picture/thing"]["n"] == rows["autoencoder/picture/thing"]["distinct"] == 10
 
 
 def test_an_autoencoder_that_swaps_colours_fails():
@@ -85,9 +85,9 @@ def test_a_spectrogram_and_a_vocoder_of_guessed_phases_pass():
     def to_mel(samples: np.ndarray) -> torch.Tensor:
         return log_mel(torch.as_tensor(samples))
 
-    assert gates.passes(gates.vocoder_gate(to_mel, degrading.griffin_lim, n=24), 0.95)
+    assert gates.passes(gates.vocoder_gate(to_mel, degrading.griffin_lim, n=12), 0.95)
     decoder = ReadingDecoder("audio")
-    assert gates.passes(gates.mel_gate(decoder.vae, to_mel, decoder.vocode, n=24), 0.95)
+    assert gates.passes(gates.mel_gate(decoder.vae, to_mel, decoder.vocode, n=12), 0.95)
     assert not gates.passes(gates.vocoder_gate(to_mel, lambda mel: torch.rand(len(mel), 32_000), n=8), 0.5, "source")
 
 
