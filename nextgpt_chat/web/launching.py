@@ -101,13 +101,19 @@ def create_app(pipeline_or_loader: Any, options: PageOptions | None = None) -> A
 def launch(
     pipeline_or_loader: Any, options: PageOptions | None = None, *, block: bool = True, quiet: bool = False
 ) -> App:
-    """Serves the page; with ``block``, until it is interrupted. Raises OSError where the port is taken, NextGPTError
-    as :func:`create_app` does and where an MCP server is asked for without its packages."""
+    """Serves the page; with ``block``, until it is interrupted. Raises NextGPTError as :func:`create_app` does, where
+    the port is taken and where an MCP server is asked for without its packages."""
     if options is not None and options.mcp and importlib.util.find_spec("mcp") is None:
         raise NextGPTError(f"--mcp needs more packages. Install them: pip install {MCP_PACKAGES}")
     app = create_app(pipeline_or_loader, options)
     try:
-        app.page.launch(**launch_arguments(app), prevent_thread_lock=True, quiet=quiet)
+        try:
+            app.page.launch(**launch_arguments(app), prevent_thread_lock=True, quiet=quiet)
+        except OSError as error:  # Gradio's words name variables that we do not read
+            raise NextGPTError(
+                f"Nothing can be served at {app.options.host}, port {app.options.port}: it is taken, perhaps by a chat "
+                "that is running already, or not this machine's. Choose another --port or --host."
+            ) from error
         if block:
             app.page.block_thread()
     except BaseException:

@@ -1,9 +1,13 @@
-"""Flags and environment variables of app.py, and how it refuses an unknown checkpoint."""
+"""Flags and environment variables of app.py, and how it refuses an unknown checkpoint or a taken port."""
+
+import socket
 
 import pytest
 
 import app
-from nextgpt_chat.web import PageOptions, parse_options
+from nextgpt_chat.errors import NextGPTError
+from nextgpt_chat.web import PageOptions, launch, parse_options
+from tests.fake_pipeline import FakePipeline
 
 
 def test_defaults_flags_and_environment_in_this_order():
@@ -38,3 +42,10 @@ def test_an_unknown_checkpoint_is_refused_in_one_line_before_anything_is_loaded(
         assert app.main(["--checkpoint", name]) == 2
         said = capsys.readouterr().err.strip()
         assert "\n" not in said and said.startswith("app.py: ") and "checkpoint" in said
+
+
+def test_a_port_that_is_taken_is_said_with_the_flag_to_choose_another(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(NextGPTError, match=rf"127\.0\.0\.1, port {port}: it is taken.*--port"):
+            launch(FakePipeline(), PageOptions(port=port, data_dir=str(tmp_path)), block=False, quiet=True)
