@@ -12,12 +12,15 @@ or the pitch of these renderings is never named.
 from __future__ import annotations
 
 import math
+import random
+import re
 
 import numpy as np
 
 from ..content import Audio, Image, Video
 from ..picturebook import CLIP_FPS, SAMPLE_RATE, animate, captions, draw, play
 from ..picturebook.drawing import RGB, SHADES
+from ..picturebook.reading import parse
 from ..picturebook.sounds import PITCH_FACTORS
 from ..picturebook.values import HELD_OUT_LOOKS, HELD_OUT_PITCHES, Clip, Scene, Sound
 
@@ -79,3 +82,26 @@ def unnamed_caption(value: Scene | Clip | Sound) -> str:
 def word_octaves(sound: Sound) -> float:
     """The octaves of a sound's word for its pitch above the normal one."""
     return math.log2(PITCH_FACTORS[sound.pitch])
+
+
+_SAID_PITCH = re.compile(r"\b\w+(?=[ -]pitch)", re.IGNORECASE)
+
+
+def with_invented_pitch(spoken: list[tuple[str, str]], rng: random.Random) -> list[tuple[str, str]] | None:
+    """A message and its reply that both name the pitch, with a word that there is not in its place; else None.
+
+    A language model that has read of each source at two pitches only says those, whatever it is asked for (measured on
+    held-out values: "waves at normal pitch" became low, 13 of 100 replies wrong, all of them in the pitch). Having to
+    say words that it has never read, it learns to say what is asked for.
+
+    >>> talk = [("user", "Play a high pitched bell."), ("assistant", "Hear how a bell rings at high pitch.")]
+    >>> with_invented_pitch(talk, random.Random(1))
+    [('user', 'Play a raka pitched bell.'), ('assistant', 'Hear how a bell rings at raka pitch.')]
+    """
+    if len(spoken) != 2 or any(len(_SAID_PITCH.findall(words)) != 1 for _, words in spoken):
+        return None
+    asked, answered = (parse(words).get("pitch") for _, words in spoken)
+    if asked != answered:  # "make it lower"
+        return None
+    word = "".join(rng.choice("bdfgklmnprstvz") + rng.choice("aeiou") for _ in range(rng.randint(2, 3)))
+    return [(role, _SAID_PITCH.sub(word, words)) for role, words in spoken]

@@ -106,9 +106,23 @@ def train_imagebind(w: Workshop) -> dict[str, Any]:
     return result
 
 
+INVENTED_SHARE = 0.3
+"""Of the language model's dialogues: those with an invented word for a pitch."""
+
+
 def spoken(rng: random.Random, held_out: bool = False) -> list[tuple[str, str]]:
     """One dialogue without media, for the language model."""
     return as_text(dialogue(rng, held_out=held_out), rng)
+
+
+def spoken_for_training(rng: random.Random) -> list[tuple[str, str]]:
+    """As ``spoken``, some of them with words for a pitch that there are not."""
+    if rng.random() >= INVENTED_SHARE:
+        return spoken(rng)
+    while True:
+        told = between.with_invented_pitch(spoken(rng), rng)
+        if told is not None:
+            return told
 
 
 def train_lm(w: Workshop) -> dict[str, Any]:
@@ -118,7 +132,7 @@ def train_lm(w: Workshop) -> dict[str, Any]:
     lm = language.build_language_model(tokenizer, w.sizes.lm_width, w.sizes.lm_layers, w.sizes.context).to(w.device)
     result = language.train_language_model(
         lm,
-        spoken,
+        spoken_for_training,
         w.recipe("lm"),
         w.state("lm"),
         held_out=lambda rng: spoken(rng, held_out=True),

@@ -1,5 +1,7 @@
 """What the stages are trained on: no held-out value, hard neighbours, the chat's own preprocessing."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,9 @@ import torch
 from nextgpt_chat.imagebind import ImageBind, ImageBindConfig
 from nextgpt_chat.imagebind.preprocess import preprocess
 from nextgpt_chat.picturebook import COLOURS, MOTIONS, PITCHES, SOUNDS, THINGS, captions, draw, is_held_out, play
+from nextgpt_chat.picturebook.dialogues import as_text, dialogue
 from nextgpt_chat.picturebook.drawing import SHADES
+from nextgpt_chat.picturebook.reading import parse
 from nextgpt_chat.picturebook.sounds import PITCH_FACTORS
 from nextgpt_chat.picturebook.values import HELD_OUT_LOOKS, HELD_OUT_PITCHES, Scene, Sound
 from nextgpt_chat.training import mel, worlddata
@@ -19,6 +23,7 @@ from nextgpt_chat.training.between import (
     any_shade,
     render_between,
     unnamed_caption,
+    with_invented_pitch,
 )
 from nextgpt_chat.training.caption_tokens import CONTEXT, caption_corpus, train_clip_tokenizer, train_roberta_tokenizer
 from nextgpt_chat.training.contrastive import batch_views, embed_values, patch_labels, render
@@ -149,3 +154,31 @@ def test_colours_and_pitches_between_the_words_are_seen_and_heard_and_change_not
     assert heard[0][1] != heard[1][1] and all(np.log2(LOWEST) <= above <= np.log2(HIGHEST) for _, above in heard)
     assert np.array_equal(play(sound, 5, pitch=1.3), play(sound, 5, pitch=1.3))
     assert not np.array_equal(play(sound, 5, pitch=1.3), play(sound, 5))
+
+
+def test_an_invented_pitch_stands_in_the_message_and_in_its_reply():
+    rng, found = random.Random(5), 0
+    for _ in range(400):
+        spoken = as_text(dialogue(rng), rng)
+        told = with_invented_pitch(spoken, random.Random(1))
+        if told is None:
+            continue
+        found += 1
+        assert [role for role, _ in told] == ["user", "assistant"]
+        assert all("raka pitch" in words for _, words in told)
+        assert parse(told[1][1]).get("pitch") is None
+        before, after = parse(spoken[1][1]), parse(told[1][1])
+        assert {name: word for name, word in before.items() if name != "pitch"} == after
+    assert found > 20
+
+
+@pytest.mark.parametrize(
+    "spoken",
+    [
+        [("user", "(a bell rings at high pitch) make it lower"), ("assistant", "Hear how a bell rings at low pitch.")],
+        [("user", "Play a bell."), ("assistant", "Hear how a bell rings at low pitch.")],
+        [("user", "hello"), ("assistant", "Hello!")],
+    ],
+)
+def test_a_pitch_that_the_message_does_not_name_is_not_invented(spoken):
+    assert with_invented_pitch(spoken, random.Random(1)) is None
