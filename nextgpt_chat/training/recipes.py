@@ -20,6 +20,7 @@ MINI_RECIPES = {
     "imagebind-text": Recipe(steps=500, learning_rate=1e-3, batch=96, average=0.99, weight_decay=0.05, muon=True),
     "lm": Recipe(steps=2500, learning_rate=2e-3, batch=32, average=0.998, warmup=200, weight_decay=0.05, muon=True),
     "image": Recipe(steps=7600, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200, muon=True),
+    "image-again": Recipe(steps=1000, learning_rate=6e-4, batch=32, average=0.995, warmup=50, muon=True),
     "audio-vae": Recipe(steps=1200, learning_rate=1.5e-3, batch=16, average=0.998),
     "vocoder": Recipe(steps=2000, learning_rate=1e-3, batch=16, average=0.998, precision="fp32"),
     "audio": Recipe(steps=1800, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200, muon=True),
@@ -28,6 +29,9 @@ MINI_RECIPES = {
     "stage2": Recipe(steps=1500, learning_rate=2e-3, batch=32, average=0.99, weight_decay=0.0),
     "stage3": Recipe(steps=3500, learning_rate=1e-3, batch=16, average=0.998, weight_decay=0.0),
 }
+
+FURTHER_RUNS = {"imagebind": ("imagebind-audio", "imagebind-vision", "imagebind-text"), "image": ("image-again",)}
+"""Stage → its runs after the first, each with a recipe of its own."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from ..picturebook import CLIP_FPS, CLIP_FRAMES, SOUND_SECONDS
 from . import worlddata
 from .contrastive import embed_values
 from .joining import load_stage
+from .recipes import FURTHER_RUNS
 from .workshop import Workshop
 
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -88,7 +89,8 @@ def known_world(imagebind: ImageBind, count: int = 1500) -> KnownWorld:
 
 def model_card(w: Workshop) -> str:
     """README.md of the checkpoint: data, recipe, minutes and gates of every stage that reported."""
-    table = _stage_table(w, (name for name in w.sizes.recipes if not name.startswith("imagebind-")))
+    further = {name for names in FURTHER_RUNS.values() for name in names}
+    table = _stage_table(w, (name for name in w.sizes.recipes if name not in further))
     sizes = json.dumps({k: v for k, v in vars(w.sizes).items() if k != "recipes"})
     return f"""---
 license: apache-2.0
@@ -144,8 +146,10 @@ input and {base.projections["output"]} output projections and aligned by the pap
 def _stage_table(w: Workshop, stages: Iterable[str]) -> str:
     lines = ["| stage | steps × batch | minutes | gate |", "|---|---|---|---|"]
     for stage in stages:
-        result, recipe = w.result(stage) or {}, w.recipe(stage)
+        result = w.result(stage) or {}
+        recipes = [w.recipe(name) for name in (stage, *FURTHER_RUNS.get(stage, ()))]
+        steps = ", ".join(f"{recipe.steps} × {recipe.batch}" for recipe in recipes)
         gate = ", ".join(f"{name} {row['rate']:.1%}" for name, row in result.get("gate", {}).items()) or "–"
         minutes = f"{result['minutes']:.0f}" if "minutes" in result else "not recorded"
-        lines.append(f"| {stage} | {recipe.steps} × {recipe.batch} | {minutes} | {gate} |")
+        lines.append(f"| {stage} | {steps} | {minutes} | {gate} |")
     return "\n".join(lines)
