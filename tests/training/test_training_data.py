@@ -1,6 +1,7 @@
 """What the stages are trained on: no held-out value, hard neighbours, the chat's own preprocessing."""
 
 import random
+import re
 
 import numpy as np
 import pytest
@@ -160,12 +161,12 @@ def test_an_invented_pitch_stands_in_the_message_and_in_its_reply():
     rng, found = random.Random(5), 0
     for _ in range(400):
         spoken = as_text(dialogue(rng), rng)
-        told = with_invented_pitch(spoken, random.Random(1))
+        told = with_invented_pitch(spoken, random.Random(2))
         if told is None:
             continue
         found += 1
         assert [role for role, _ in told] == ["user", "assistant"]
-        assert all("raka pitch" in words for _, words in told)
+        assert all(re.search("zetiku[ -]pitch", words) for _, words in told)
         assert parse(told[1][1]).get("pitch") is None
         before, after = parse(spoken[1][1]), parse(told[1][1])
         assert {name: word for name, word in before.items() if name != "pitch"} == after
