@@ -15,8 +15,8 @@ MINI_RECIPES = {
     "imagebind": Recipe(
         steps=5500, learning_rate=2e-3, batch=96, average=0.998, warmup=200, weight_decay=0.05, muon=True
     ),
-    "imagebind-audio": Recipe(steps=700, learning_rate=1.5e-3, batch=64, average=0.995, weight_decay=0.05, muon=True),
-    "imagebind-vision": Recipe(steps=1500, learning_rate=1.5e-3, batch=52, average=0.995, weight_decay=0.05, muon=True),
+    "imagebind-audio": Recipe(steps=1000, learning_rate=1.5e-3, batch=64, average=0.995, weight_decay=0.05, muon=True),
+    "imagebind-vision": Recipe(steps=2300, learning_rate=1.5e-3, batch=52, average=0.995, weight_decay=0.05, muon=True),
     "imagebind-text": Recipe(steps=500, learning_rate=1e-3, batch=96, average=0.99, weight_decay=0.05, muon=True),
     "lm": Recipe(steps=3300, learning_rate=2e-3, batch=32, average=0.998, warmup=200, weight_decay=0.05, muon=True),
     "image": Recipe(steps=7600, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200, muon=True),
