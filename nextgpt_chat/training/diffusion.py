@@ -182,6 +182,7 @@ def train_diffusion(
     recipe: Recipe,
     run: Path,
     *,
+    early: float = 1.0,
     resume: bool = True,
 ) -> dict[str, float]:
     """Fit ``unet`` and ``text_encoder`` together.
@@ -189,6 +190,8 @@ def train_diffusion(
     Args:
         encode: captions → conditioning, differentiable; ``""`` is the unconditional one.
         draw_batch: (rng, size) → clean latents (size, …) of unit variance and their captions.
+        early: how much of the training goes to what a sampler does first: the density of a time step t, 1 being pure
+            noise, is proportional to t to the power of ``early`` − 1. 1 treats all alike.
     """
     scheduler = make_scheduler()
     device = next(unet.parameters()).device
@@ -207,7 +210,7 @@ def train_diffusion(
         clean = clean.to(device, torch.float32)
         noise = torch.randn_like(clean)
         # One time step from each of ``batch`` equal slices: less noise in the loss than independent ones.
-        slices = (torch.arange(len(clean)) + torch.rand(len(clean))) / len(clean)
+        slices = ((torch.arange(len(clean)) + torch.rand(len(clean))) / len(clean)) ** (1 / early)
         times = (slices[torch.randperm(len(clean))] * scheduler.config.num_train_timesteps).long().to(device)
         noisy = scheduler.add_noise(clean, noise, times)
         wanted = scheduler.get_velocity(clean, noise, times)

@@ -270,18 +270,16 @@ def train_video(w: Workshop) -> dict[str, Any]:
     unet = diffusion.video_unet(w.sizes.unet_channels, w.sizes.text_width)
     taken = diffusion.inflate(image.unet, unet)
     fast_temporal_convolutions(unet.to(w.device))
-    result = diffusion.train_diffusion(
-        "video",
-        unet,
-        text_encoder,
-        _clip_encode(tokenizer, text_encoder),
-        batches,
-        w.recipe("video"),
-        w.state("video"),
-        resume=w.resume,
-    )
+    encode, minutes, result = _clip_encode(tokenizer, text_encoder), 0.0, {}
+    # Which way a thing moves is settled in the first steps of sampling, and was learned last (after 1,300 steps 38 % of
+    # held-out motions were right, most others the same way back).
+    for name, run, early in (("video", w.state("video"), 1.0), ("video-again", w.state("video") / "again", 2.0)):
+        result = diffusion.train_diffusion(
+            name, unet, text_encoder, encode, batches, w.recipe(name), run, early=early, resume=w.resume
+        )
+        minutes += result["minutes"]
     save_decoder(w, "video", unet=unet, vae=vae, tokenizer=tokenizer, text_encoder=text_encoder)
-    return {**result, "tensors from the image UNet": taken}
+    return {**result, "minutes": minutes, "tensors from the image UNet": taken}
 
 
 def train_audio(w: Workshop) -> dict[str, Any]:

@@ -19,6 +19,7 @@ SHIPPED_PARTS = {
     "audio-vae": "audio_decoder/vae",
     "vocoder": "audio_decoder/vocoder",
     "imagebind": "imagebind",
+    "language_model": "language_model",
     "image_decoder": "image_decoder",
     "audio_decoder": "audio_decoder",
     "video_decoder": "video_decoder",
