@@ -232,8 +232,8 @@ def _render_picture(value: Any, seed: int) -> np.ndarray:
 
 
 def train_image(w: Workshop) -> dict[str, Any]:
-    """Twice: held-out things come out better after more of what lies between the words, at a rate that has not yet
-    fallen (they were too few and too late to change much in the first run)."""
+    """Twice: the second time with more of what lies between the words, at a rate that has not yet fallen (in the first
+    run it came too late to change much: 88 % of held-out things were right)."""
     vae = load_vae(w, "vae")
     tokenizer = train_clip_tokenizer()
     text_encoder = diffusion.clip_text_encoder(tokenizer, w.sizes.text_width).to(w.device)

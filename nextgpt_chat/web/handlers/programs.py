@@ -43,11 +43,12 @@ class Programs:
         Returns:
             The answer in words; the first picture, sound and clip of it, None where there is none.
         """
-        words, made, session_id = self.reply(text, [file] if file else None, None)
-        # The files are fetched after this returns; whoever has not by then comes too late.
-        self._asked.append(session_id)
+        session = self.service.session(None)
+        # The files are fetched after this returns; whoever comes too late finds none. A turn that fails counts too.
+        self._asked.append(session.id)
         while len(self._asked) > KEPT_ANSWERS:
             self.service.sessions.close(self._asked.popleft())
+        words, made, _ = self.reply(text, [file] if file else None, session.id)
         return words, *(next((path for path in made if path.endswith(end)), None) for end in (".png", ".wav", ".mp4"))
 
     def stream(
