@@ -126,23 +126,6 @@ def video_unet(channels: tuple[int, ...] = (64, 128), text_width: int = 128) -> 
     )
 
 
-def inflate(image: nn.Module, video: nn.Module) -> int:
-    """Start the video UNet's spatial layers from the trained image UNet's; returns how many tensors were taken.
-
-    Linear projections of the one are 1 × 1 convolutions of the other. Temporal transformers start as the identity.
-    """
-    source, target = image.state_dict(), video.state_dict()
-    taken = {}
-    for name, value in source.items():
-        if name in target and target[name].numel() == value.numel():
-            taken[name] = value.reshape(target[name].shape)
-    video.load_state_dict({**target, **taken})
-    for name, parameter in video.named_parameters():
-        if ("temp_attentions" in name and "proj_out" in name) or "transformer_in.proj_out" in name:
-            nn.init.zeros_(parameter)
-    return len(taken)
-
-
 @torch.no_grad()
 def cached_latents(
     file: Path, vae: AutoencoderTiny, batches: Callable[[], Iterator[tuple[list[int], Tensor]]], count: int, label: str
