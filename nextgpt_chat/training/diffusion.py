@@ -166,6 +166,7 @@ def train_diffusion(
     run: Path,
     *,
     early: float = 1.0,
+    moving: float = 1.0,
     resume: bool = True,
 ) -> dict[str, float]:
     """Fit ``unet`` and ``text_encoder`` together.
@@ -175,6 +176,7 @@ def train_diffusion(
         draw_batch: (rng, size) → clean latents (size, …) of unit variance and their captions.
         early: how much of the training goes to what a sampler does first: the density of a time step t, 1 being pure
             noise, is proportional to t to the power of ``early`` − 1. 1 treats all alike.
+        moving: how many times what changes from frame to frame counts in the loss, beside the frames' mean.
     """
     scheduler = make_scheduler()
     device = next(unet.parameters()).device
@@ -203,7 +205,11 @@ def train_diffusion(
                 made = unet(noisy, times, encoder_hidden_states=None, class_labels=condition).sample
             else:
                 made = unet(noisy, times, encoder_hidden_states=condition).sample
-        return (made.float() - wanted).square().mean(), {}
+        error = made.float() - wanted
+        if moving != 1.0:
+            mean = error.mean(2, keepdim=True)
+            error = mean + moving**0.5 * (error - mean)
+        return error.square().mean(), {}
 
     unet.train(), text_encoder.train()
     modules = {"unet": unet, "text_encoder": text_encoder}

@@ -1,4 +1,4 @@
-"""Pretraining of the small language model on text dialogues alone, in the layout that it will be used in."""
+"""Pretraining of the small language model on text dialogues, in the layout that it will be used in."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from ..language_model import LanguageModel
 from ..prompting import make_template, position_keys
 from ..tokens import SignalTokens, build_tokenizer
 from .loop import Recipe, fit, step_rng
+from .word_vectors import WordVectors, is_medium
 
 Spoken = Sequence[tuple[str, str]]
 """A text dialogue: (role, words) in turn."""
@@ -68,45 +69,59 @@ def build_language_model(tokenizer: Any, width: int = 192, layers: int = 6, cont
     return LanguageModel(LlamaForCausalLM(config), tokenizer)
 
 
-def dialogue_ids(lm: LanguageModel, template: Any, dialogue: Spoken) -> list[int]:
-    """The ids of a whole text dialogue, in the clean template."""
-    turns = [Turn(role, (TextPart(words),)) for role, words in dialogue]
+def as_turns(dialogue: Spoken) -> list[Turn]:
+    return [Turn(role, (TextPart(words),)) for role, words in dialogue]
+
+
+def dialogue_keys(template: Any, turns: Sequence[Turn]) -> list[Any]:
+    """The keys of all positions of a dialogue in the clean template: ids, and the words of media."""
     return list(position_keys(template.example(turns, every=True)))
 
 
-def next_token_loss(lm: LanguageModel, rows: list[list[int]]) -> Tensor:
-    """Mean cross entropy of every token after the first."""
+def next_token_loss(lm: LanguageModel, rows: list[list[Any]], vectors: WordVectors | None = None) -> Tensor:
+    """Mean cross entropy of every token after the first. ``vectors`` makes the embeddings of media."""
     length = max(map(len, rows))
     ids = torch.zeros(len(rows), length, dtype=torch.long)
-    mask = torch.zeros(len(rows), length, dtype=torch.long)
+    mask, is_token = (torch.zeros(len(rows), length, dtype=torch.bool) for _ in range(2))
+    media = []
     for number, row in enumerate(rows):
-        ids[number, : len(row)], mask[number, : len(row)] = torch.tensor(row), 1
-    ids, mask = ids.to(lm.device), mask.to(lm.device)
-    states = lm.states(lm.embed(ids), mask)
-    wanted = ids[:, 1:][mask[:, 1:].bool()]
-    return F.cross_entropy(lm.logits(states[:, :-1][mask[:, 1:].bool()]).float(), wanted)
+        mask[number, : len(row)] = True
+        ids[number, : len(row)] = torch.tensor([0 if is_medium(key) else key for key in row])
+        is_token[number, : len(row)] = torch.tensor([not is_medium(key) for key in row])
+        media += [(number, place, key) for place, key in enumerate(row) if is_medium(key)]
+    ids, mask, is_token = (tensor.to(lm.device) for tensor in (ids, mask, is_token))
+    embeds = lm.embed(ids)
+    if media:
+        numbers, places, said = zip(*media, strict=True)
+        embeds = embeds.index_put((torch.tensor(numbers), torch.tensor(places)), vectors.of(said).to(embeds))
+    states = lm.states(embeds, mask.long())
+    wanted = ids[:, 1:][is_token[:, 1:]]
+    return F.cross_entropy(lm.logits(states[:, :-1][is_token[:, 1:]]).float(), wanted)
 
 
 def train_language_model(
+    name: str,
     lm: LanguageModel,
-    draw: Callable[[random.Random], Spoken],
+    draw: Callable[[random.Random], list[Turn]],
     recipe: Recipe,
     run: Path,
     *,
-    held_out: Callable[[random.Random], Spoken] | None = None,
+    held_out: Callable[[random.Random], list[Turn]] | None = None,
     resume: bool = True,
 ) -> dict[str, float]:
-    """Fit every weight of ``lm`` to the dialogues that ``draw`` makes. ``held_out`` ones give the logged perplexity."""
+    """Fit every weight of ``lm`` to the dialogues that ``draw`` makes, text alone or with media as ``read_dialogue``
+    leaves them. ``held_out`` ones give the logged perplexity."""
+    vectors = WordVectors(lm)
     template = make_template("clean", lm.text, lm.signals)
     limit = lm.context
-    bucket: list[list[int]] = []
+    bucket: list[list[Any]] = []
 
-    def rows(step: int) -> list[list[int]]:
+    def rows(step: int) -> list[list[Any]]:
         nonlocal bucket
         place = step % BUCKET
         if place == 0 or not bucket:
             rng = random.Random(int(step_rng(recipe.seed, step - place).integers(2**31)))
-            bucket = [dialogue_ids(lm, template, draw(rng))[:limit] for _ in range(recipe.batch * BUCKET)]
+            bucket = [dialogue_keys(template, draw(rng))[:limit] for _ in range(recipe.batch * BUCKET)]
             bucket.sort(key=len)
         order = random.Random(step - place).sample(range(BUCKET), BUCKET)
         start = order[place] * recipe.batch
@@ -114,17 +129,17 @@ def train_language_model(
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         with sdpa_kernel(SDPBackend.MATH):
-            return next_token_loss(lm, rows(step)), {}
+            return next_token_loss(lm, rows(step), vectors), {}
 
     def evaluate(step: int) -> dict[str, float]:
         rng = random.Random(1)
-        checked = [dialogue_ids(lm, template, held_out(rng))[:limit] for _ in range(64)]
-        losses = [float(next_token_loss(lm, checked[i : i + 16])) for i in range(0, 64, 16)]
+        checked = [dialogue_keys(template, held_out(rng))[:limit] for _ in range(64)]
+        losses = [float(next_token_loss(lm, checked[i : i + 16], vectors)) for i in range(0, 64, 16)]
         return {"held-out perplexity": float(torch.tensor(losses).mean().exp())}
 
     lm.train()
     result = fit(
-        "lm",
+        name,
         recipe,
         {"network": lm.network},
         loss,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,24 @@ from diffusers import AutoencoderTiny
 from torch import Tensor
 from transformers import CLIPTokenizer, RobertaTokenizer, SpeechT5HifiGan
 
-from ..content import array_of
+from ..content import Turn, array_of
 from ..decoders import DECODERS, fast_temporal_convolutions
 from ..imagebind import ImageBind, save_imagebind
 from ..picturebook import CLIP_FRAMES, animate, captions, draw, play
 from ..picturebook.dialogues import as_text, dialogue
 from ..picturebook.drawing import thing_geometry
-from . import autoencoder, between, contrastive, diffusion, language, mel, video_init, vocoder, worlddata
+from . import (
+    autoencoder,
+    between,
+    contrastive,
+    diffusion,
+    language,
+    mel,
+    video_init,
+    vocoder,
+    word_vectors,
+    worlddata,
+)
 from .caption_tokens import train_clip_tokenizer, train_roberta_tokenizer
 from .workshop import Workshop
 
@@ -125,21 +137,33 @@ def spoken_for_training(rng: random.Random) -> list[tuple[str, str]]:
             return told
 
 
+READ_SHARE = 0.7
+"""Of the dialogues in the language model's second run: those in which media are vectors."""
+
+
 def train_lm(w: Workshop) -> dict[str, Any]:
+    """Twice: on text, then on text in which most media are vectors of words."""
     rng = random.Random(5)
     some: Iterator = (spoken(rng) for _ in range(w.sizes.tokenizer_dialogues))
     tokenizer = language.train_tokenizer(some, w.state("lm") / "tokenizer.model", w.sizes.vocabulary)
     lm = language.build_language_model(tokenizer, w.sizes.lm_width, w.sizes.lm_layers, w.sizes.context).to(w.device)
-    result = language.train_language_model(
-        lm,
-        spoken_for_training,
-        w.recipe("lm"),
-        w.state("lm"),
-        held_out=lambda rng: spoken(rng, held_out=True),
-        resume=w.resume,
-    )
+    others = word_vectors.single_words(lm)
+
+    def said(rng: random.Random, held_out: bool = False) -> list[Turn]:
+        return language.as_turns(spoken(rng, held_out=True) if held_out else spoken_for_training(rng))
+
+    def read(rng: random.Random, held_out: bool = False) -> list[Turn]:
+        if rng.random() >= READ_SHARE:
+            return said(rng, held_out)
+        return word_vectors.read_dialogue(dialogue(rng, held_out=held_out), [] if held_out else others, rng)
+
+    minutes, result = 0.0, {}
+    for name, run, speak in (("lm", w.state("lm"), said), ("lm-again", w.state("lm") / "again", read)):
+        held_out = partial(speak, held_out=True)
+        result = language.train_language_model(name, lm, speak, w.recipe(name), run, held_out=held_out, resume=w.resume)
+        minutes += result["minutes"]
     lm.save(w.part("language_model"))
-    return result
+    return {**result, "minutes": minutes}
 
 
 # --- diffusion decoders ----------------------------------------------------------------------------------------
@@ -257,9 +281,9 @@ def train_image(w: Workshop) -> dict[str, Any]:
 
 
 def train_video(w: Workshop) -> dict[str, Any]:
-    """Twice, as the pictures' decoder. Which way a thing moves is settled in the first steps of sampling: to them goes
-    most of the second run. In it the UNet's entrance stays as it is too: without the way back through
-    ``transformer_in``, the widest layer, a step takes 3.6 s instead of 4.7."""
+    """Twice, as the pictures' decoder. Which way a thing moves is settled in the first steps of sampling, and is a
+    small part of what a clip shows: to both the second run gives more weight. In it the UNet's entrance stays as it is
+    too: without the way back through ``transformer_in``, the widest layer, a step takes 3.6 s instead of 4.7."""
     vae = load_vae(w, "vae")
 
     def to_input(clips: np.ndarray) -> Tensor:
@@ -278,9 +302,13 @@ def train_video(w: Workshop) -> dict[str, Any]:
     video_init.without_dropout(unet)
     fast_temporal_convolutions(unet.to(w.device))
     encode, minutes, result = _clip_encode(tokenizer, text_encoder), 0.0, {}
-    for name, run, early in (("video", w.state("video"), 1.0), ("video-again", w.state("video") / "again", 2.0)):
+    runs = (
+        ("video", w.state("video"), {}),
+        ("video-again", w.state("video") / "again", {"early": 3.0, "moving": 5.0}),
+    )
+    for name, run, emphasis in runs:
         result = diffusion.train_diffusion(
-            name, unet, text_encoder, encode, batches, w.recipe(name), run, early=early, resume=w.resume
+            name, unet, text_encoder, encode, batches, w.recipe(name), run, resume=w.resume, **emphasis
         )
         minutes += result["minutes"]
         for settled in (text_encoder, unet.conv_in, unet.transformer_in):

@@ -1,0 +1,114 @@
+"""Media in the second part of the language model's pretraining: all words about a medium, as one vector.
+
+A language model that has only read text has no way to unpack five or six attributes from the one position that a medium
+gets: with it frozen, stage 1 learned 50 to 60 % of a picture's held-out attributes, and hardly more of those that it
+was trained on. So it learns before, still from text alone, to read vectors that are sums of words: each word's own
+embedding, shuffled in a fixed way that tells what it is said of ("left" of a place from "left" of a motion). The input
+projection then has to turn directions of ImageBind's space into directions of this one (PICTUREBOOK: "pretrain the LM
+with captions behind a media vector of attributes").
+
+In some dialogues a word of the vector and of the reply is one that is never said there ("a big always clock"): the
+model learns to say what the vector holds, and not that the pairs which are held out from training do not occur.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Hashable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..content import MediaPart, TextPart, Turn
+from ..language_model import LanguageModel
+from ..picturebook.dialogues import Dialogue, MediaSlot
+from ..picturebook.reading import parse
+from . import worlddata
+from .alignment import StandIn
+
+NOISE = 0.2
+"""Length of the random vector that is added to one of unit mean square, in shares of its own."""
+OTHER_WORDS_SHARE = 0.5
+"""Of the dialogues in which a word may be replaced."""
+REPLACED = ("thing", "colour", "pitch")
+"""Of these pairs are held out (of motions too, but their words change with the sentence)."""
+
+Said = tuple[tuple[str, str], ...]
+"""(attribute, word) pairs of one medium: the key of its vector. Empty: a medium from outside the world."""
+
+
+class WordVectors:
+    """Vectors (D,) of media for a language model of width D."""
+
+    def __init__(self, lm: LanguageModel, seed: int = 19) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.lm = lm
+        self.shuffles = {name: torch.randperm(lm.width, generator=generator) for name in worlddata.ATTRIBUTES}
+
+    def of(self, media: Sequence[Said]) -> Tensor:
+        """(n, D), differentiable with respect to the model's input embeddings."""
+        return torch.stack([self._sum(said) for said in media])
+
+    def _sum(self, said: Said) -> Tensor:
+        if not said:
+            return (
+                torch.randn(self.lm.width, device=self.lm.device) * self.lm.embed([0]).detach().square().mean() ** 0.5
+            )
+        words = [self.lm.embed(self.lm.text.encode(word)).mean(0)[self.shuffles[name]] for name, word in said]
+        total = torch.stack(words).sum(0) / len(words) ** 0.5
+        return total + NOISE * total.detach().square().mean() ** 0.5 * torch.randn_like(total)
+
+
+def single_words(lm: LanguageModel) -> list[str]:
+    """Words that are one token and say nothing of the picture-book world."""
+    pieces = (piece for piece in lm.tokenizer.get_vocab() if re.fullmatch("▁[a-z]{3,}", piece))
+    return sorted(piece[1:] for piece in pieces if not parse(piece[1:]))
+
+
+def said_of(slot: MediaSlot) -> Said:
+    """The canonical words about a medium."""
+    return () if slot.value is None else tuple(worlddata.attributes(slot.value).items())
+
+
+def read_dialogue(dialogue: Dialogue, others: Sequence[str], rng: random.Random) -> list[Turn]:
+    """A dialogue as turns whose media are stand-ins with their words as key, but for the last reply: that is text."""
+    last = len(dialogue.turns) - 1
+    replace = _replacement(dialogue, others, rng) if others and rng.random() < OTHER_WORDS_SHARE else None
+
+    def part(item: str | MediaSlot, number: int) -> TextPart | MediaPart:
+        if isinstance(item, MediaSlot):
+            said = said_of(item)
+            if replace:
+                name, _, other = replace
+                said = tuple((key, other if key == name else word) for key, word in said)
+            return MediaPart(StandIn(item.kind, said))  # type: ignore[arg-type]
+        if replace and number == last:
+            return TextPart(re.sub(rf"\b{replace[1]}\b", replace[2], item))
+        return TextPart(item)
+
+    return [
+        Turn(turn.role, tuple(part(p, number) for p in turn.parts if number < last or isinstance(p, str)))
+        for number, turn in enumerate(dialogue.turns)
+    ]
+
+
+def _replacement(dialogue: Dialogue, others: Sequence[str], rng: random.Random) -> tuple[str, str, str] | None:
+    """(attribute, its word, another), where a single medium is shown and the reply alone says that word, once."""
+    if len(dialogue.turns) != 2 or len(dialogue.turns[0].slots) != 1 or dialogue.turns[1].slots:
+        return None
+    said = dict(said_of(dialogue.turns[0].slots[0]))
+    possible = [
+        (name, said[name])
+        for name in REPLACED
+        if name in said
+        and len(re.findall(rf"\b{said[name]}\b", dialogue.turns[1].text)) == 1
+        and said[name] not in parse(dialogue.turns[0].text).values()
+        and list(said.values()).count(said[name]) == 1
+    ]
+    return (*rng.choice(possible), rng.choice(others)) if possible else None
+
+
+def is_medium(key: Hashable) -> bool:
+    """Whether a position's key is a medium's words, not a token's id."""
+    return isinstance(key, tuple)
