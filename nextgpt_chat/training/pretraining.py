@@ -35,6 +35,7 @@ from . import (
     worlddata,
 )
 from .caption_tokens import train_clip_tokenizer, train_roberta_tokenizer
+from .joining import DESCRIBING
 from .workshop import Workshop
 
 # --- autoencoders and vocoder ----------------------------------------------------------------------------------
@@ -137,8 +138,8 @@ def spoken_for_training(rng: random.Random) -> list[tuple[str, str]]:
             return told
 
 
-READ_SHARE = 0.7
-"""Of the dialogues in the language model's second run: those in which media are vectors."""
+READ_SHARE, TELLING_SHARE = 0.6, 0.5
+"""Of the dialogues in the language model's second run: those in which media are vectors; of these, descriptions."""
 
 
 def train_lm(w: Workshop) -> dict[str, Any]:
@@ -147,7 +148,7 @@ def train_lm(w: Workshop) -> dict[str, Any]:
     some: Iterator = (spoken(rng) for _ in range(w.sizes.tokenizer_dialogues))
     tokenizer = language.train_tokenizer(some, w.state("lm") / "tokenizer.model", w.sizes.vocabulary)
     lm = language.build_language_model(tokenizer, w.sizes.lm_width, w.sizes.lm_layers, w.sizes.context).to(w.device)
-    others = word_vectors.single_words(lm)
+    others = word_vectors.other_words(lm)
 
     def said(rng: random.Random, held_out: bool = False) -> list[Turn]:
         return language.as_turns(spoken(rng, held_out=True) if held_out else spoken_for_training(rng))
@@ -155,7 +156,9 @@ def train_lm(w: Workshop) -> dict[str, Any]:
     def read(rng: random.Random, held_out: bool = False) -> list[Turn]:
         if rng.random() >= READ_SHARE:
             return said(rng, held_out)
-        return word_vectors.read_dialogue(dialogue(rng, held_out=held_out), [] if held_out else others, rng)
+        kind = rng.choice(DESCRIBING) if rng.random() < TELLING_SHARE else None
+        one = dialogue(rng, held_out=held_out, kind=kind)
+        return word_vectors.read_dialogue(one, {} if held_out else others, rng)
 
     minutes, result = 0.0, {}
     for name, run, speak in (("lm", w.state("lm"), said), ("lm-again", w.state("lm") / "again", read)):

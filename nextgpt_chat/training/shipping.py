@@ -111,7 +111,9 @@ training and used for every figure.
 **Recipe.** `make mini` rebuilds it from nothing: the frozen parts first (in place of the public ones), then the paper's
 three stages. ImageBind is trained by contrasting media with captions and, beside that, linear readers of each attribute
 that are thrown away afterwards; then each tower by itself, until an embedding is the sum of fixed directions, one for
-each word (`training/codes.py`). Sizes: `{sizes}`.
+each word (`training/codes.py`). The language model is trained on text alone, but in its second run most media are one
+vector of words (`training/word_vectors.py`), for after plain text it had no way to unpack what a medium's one position
+holds. Sizes: `{sizes}`.
 
 {table}
 

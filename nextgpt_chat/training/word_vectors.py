@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -29,10 +29,12 @@ from .alignment import StandIn
 
 NOISE = 0.2
 """Length of the random vector that is added to one of unit mean square, in shares of its own."""
-OTHER_WORDS_SHARE = 0.5
-"""Of the dialogues in which a word may be replaced."""
-REPLACED = ("thing", "colour", "pitch")
-"""Of these pairs are held out (of motions too, but their words change with the sentence)."""
+OTHER_WORDS_SHARE = 0.7
+"""Of the words that may be replaced."""
+REPLACED = ("thing", "colour", "motion", "pitch")
+"""What is held out are pairs of these."""
+LENT = ("colour", "size", "position", "place", "pitch", "speed")
+"""Attributes whose words may stand for another's."""
 
 Said = tuple[tuple[str, str], ...]
 """(attribute, word) pairs of one medium: the key of its vector. Empty: a medium from outside the world."""
@@ -60,10 +62,17 @@ class WordVectors:
         return total + NOISE * total.detach().square().mean() ** 0.5 * torch.randn_like(total)
 
 
-def single_words(lm: LanguageModel) -> list[str]:
-    """Words that are one token and say nothing of the picture-book world."""
+def other_words(lm: LanguageModel) -> dict[str, list[str]]:
+    """Attribute → words that are never said of it: single tokens that say nothing of the picture-book world, and as
+    many of other attributes (they are the ones that a model has learned to say)."""
     pieces = (piece for piece in lm.tokenizer.get_vocab() if re.fullmatch("▁[a-z]{3,}", piece))
-    return sorted(piece[1:] for piece in pieces if not parse(piece[1:]))
+    neutral = sorted(piece[1:] for piece in pieces if not parse(piece[1:]))
+    found = {}
+    for name in REPLACED:
+        own = worlddata.ATTRIBUTES[name]
+        world = [word for other in LENT for word in worlddata.ATTRIBUTES[other] if word not in own]
+        found[name] = neutral + world * max(1, len(neutral) // len(world))
+    return found
 
 
 def said_of(slot: MediaSlot) -> Said:
@@ -71,20 +80,23 @@ def said_of(slot: MediaSlot) -> Said:
     return () if slot.value is None else tuple(worlddata.attributes(slot.value).items())
 
 
-def read_dialogue(dialogue: Dialogue, others: Sequence[str], rng: random.Random) -> list[Turn]:
-    """A dialogue as turns whose media are stand-ins with their words as key, but for the last reply: that is text."""
+def read_dialogue(dialogue: Dialogue, others: Mapping[str, Sequence[str]], rng: random.Random) -> list[Turn]:
+    """A dialogue as turns whose media are stand-ins with their words as key, but for the last reply: that is text.
+
+    ``others``: attribute → words to put in the place of its own, in the key and in the reply; of what it lacks, nothing
+    is replaced.
+    """
     last = len(dialogue.turns) - 1
-    replace = _replacement(dialogue, others, rng) if others and rng.random() < OTHER_WORDS_SHARE else None
+    replaced = {name: phrase for name, phrase in _replaced(dialogue, rng).items() if name in others}
+    new = {name: rng.choice(others[name]) for name in replaced}
+    by_phrase = {phrase: new[name] for name, phrase in replaced.items()}
 
     def part(item: str | MediaSlot, number: int) -> TextPart | MediaPart:
         if isinstance(item, MediaSlot):
-            said = said_of(item)
-            if replace:
-                name, _, other = replace
-                said = tuple((key, other if key == name else word) for key, word in said)
+            said = tuple((name, new.get(name, word)) for name, word in said_of(item))
             return MediaPart(StandIn(item.kind, said))  # type: ignore[arg-type]
-        if replace and number == last:
-            return TextPart(re.sub(rf"\b{replace[1]}\b", replace[2], item))
+        if number == last and replaced:
+            item = re.sub(rf"\b({'|'.join(by_phrase)})\b", lambda found: by_phrase[found[0]], item)
         return TextPart(item)
 
     return [
@@ -93,20 +105,20 @@ def read_dialogue(dialogue: Dialogue, others: Sequence[str], rng: random.Random)
     ]
 
 
-def _replacement(dialogue: Dialogue, others: Sequence[str], rng: random.Random) -> tuple[str, str, str] | None:
-    """(attribute, its word, another), where a single medium is shown and the reply alone says that word, once."""
-    if len(dialogue.turns) != 2 or len(dialogue.turns[0].slots) != 1 or dialogue.turns[1].slots:
-        return None
+def _replaced(dialogue: Dialogue, rng: random.Random) -> dict[str, str]:
+    """Attribute → its words in the reply, where one medium is shown and only the reply says them, once."""
+    if len(dialogue.turns) != 2 or len(dialogue.turns[0].slots) != 1:
+        return {}
     said = dict(said_of(dialogue.turns[0].slots[0]))
-    possible = [
-        (name, said[name])
-        for name in REPLACED
-        if name in said
-        and len(re.findall(rf"\b{said[name]}\b", dialogue.turns[1].text)) == 1
-        and said[name] not in parse(dialogue.turns[0].text).values()
-        and list(said.values()).count(said[name]) == 1
-    ]
-    return (*rng.choice(possible), rng.choice(others)) if possible else None
+    asked, reply = parse(dialogue.turns[0].text), dialogue.turns[1].text
+    found = {}
+    for name in REPLACED:
+        word = said.get(name, "")
+        phrase = "stays still" if word == "still" else word
+        once = word and len(re.findall(rf"\b{phrase}\b", reply)) == 1
+        if once and word not in asked.values() and rng.random() < OTHER_WORDS_SHARE:
+            found[name] = phrase
+    return found
 
 
 def is_medium(key: Hashable) -> bool:

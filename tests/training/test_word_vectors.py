@@ -7,10 +7,11 @@ from nextgpt_chat.content import MediaPart, TextPart
 from nextgpt_chat.picturebook import Clip, Scene, parse
 from nextgpt_chat.picturebook.dialogues import dialogue
 from nextgpt_chat.prompting import make_template
-from nextgpt_chat.training import language, word_vectors
+from nextgpt_chat.training import language, word_vectors, worlddata
 from tests.tiny import tiny_language_model
 
-OTHERS = ["about", "again", "always"]
+WORDS = ["about", "again", "always", "please"]
+OTHERS = dict.fromkeys(word_vectors.REPLACED, WORDS)
 DOG = tuple({"thing": "dog", "colour": "red", "size": "big", "position": "left", "place": "grass"}.items())
 
 
@@ -54,35 +55,40 @@ def test_media_stand_where_they_stood_and_the_last_reply_is_text(lm):
         assert len(media_of(turns)) == len(shown)
 
 
-def test_words_put_in_the_place_of_others_are_in_the_vector_and_in_the_reply(lm):
+@pytest.mark.parametrize("kind", ["describe_image", "describe_audio", "describe_video"])
+def test_words_put_in_the_place_of_others_are_in_the_vector_and_in_the_reply(lm, kind):
     rng, replaced = random.Random(0), 0
     for number in range(100):
-        one = dialogue(rng, kind="describe_image")
+        one = dialogue(rng, kind=kind)
         turns = read(lm, one, number)
         (said,) = media_of(turns)
-        new = [word for _, word in said if word in OTHERS]
         before, after = one.turns[-1].text, turns[-1].parts[0].text
+        meant = dict(word_vectors.said_of(one.turns[0].slots[0]))
+        new = {name: word for name, word in said if word != meant[name]}
         assert (before != after) == bool(new)
-        if new:
-            replaced += 1
-            assert new[0] in after.split()
-            lost = set(dict(word_vectors.said_of(one.turns[0].slots[0])).values()) - {word for _, word in said}
-            assert len(lost) == 1 and not lost & set(after.rstrip(".").split())
-    assert 20 < replaced < 80
+        assert set(new) <= set(word_vectors.REPLACED)
+        for name, word in new.items():
+            assert word in WORDS and word in after.rstrip(".").split()
+            assert parse(after).get(name) != meant[name]
+        replaced += bool(new)
+    assert 30 < replaced < 100
 
 
 def test_nothing_is_replaced_without_other_words(lm):
     for number in range(20):
         one = dialogue(number, kind="describe_image")
-        assert read(lm, one, number, [])[-1].parts[0].text == one.turns[-1].text
+        assert read(lm, one, number, {})[-1].parts[0].text == one.turns[-1].text
 
 
-def test_other_words_are_single_tokens_that_name_nothing_of_the_world(lm):
-    words = word_vectors.single_words(lm)
-    assert words
-    for word in words:
-        assert len(lm.text.encode(word)) == 1
-        assert not parse(word)
+def test_other_words_are_never_said_of_what_they_stand_for(lm):
+    words = word_vectors.other_words(lm)
+    assert set(words) == set(word_vectors.REPLACED)
+    for name, others in words.items():
+        assert not set(others) & set(worlddata.ATTRIBUTES[name])
+        neutral = [word for word in others if not any(word in known for known in worlddata.ATTRIBUTES.values())]
+        assert neutral and len(neutral) < len(others)
+        assert not any(parse(word) for word in neutral)
+        assert all(len(lm.text.encode(word)) == 1 for word in neutral)
 
 
 def test_a_clip_is_said_by_six_words():
@@ -97,7 +103,7 @@ def test_a_clip_is_said_by_six_words():
 def test_the_loss_reads_vectors_and_does_not_predict_them(lm):
     template = make_template("clean", lm.text, lm.signals)
     one = dialogue(3, kind="describe_image")
-    rows = [language.dialogue_keys(template, read(lm, one, others=[]))]
+    rows = [language.dialogue_keys(template, read(lm, one, others={}))]
     places = [place for place, key in enumerate(rows[0]) if word_vectors.is_medium(key)]
     assert len(places) == 1
 
