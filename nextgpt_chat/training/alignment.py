@@ -12,7 +12,7 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..content import MEDIA_KINDS, MediaPart, TextPart, Turn
+from ..content import MEDIA_KINDS
 from ..language_model import LORA_TARGETS
 from ..model import Example, Losses, NextGPTModel
 from ..picturebook.dialogues import Dialogue, MediaSlot
@@ -28,14 +28,8 @@ from ..picturebook.values import words
 from ..prompting import SignalSegment, make_template
 from .contrastive import embed_values, patches_of_values
 from .loop import Recipe, fit, step_rng
-
-
-@dataclass(frozen=True)
-class StandIn:
-    """A medium of the world that was never rendered for the model: only its kind and the key of its embedding."""
-
-    kind: str
-    sha256: str
+from .stand_ins import turns_of
+from .word_vectors import Said, SaidSlot, WordVectors
 
 
 class Embeddings:
@@ -96,17 +90,6 @@ class CaptionStates:
         return states
 
 
-def turns_of(dialogue: Dialogue, key: Callable[[MediaSlot], str]) -> list[Turn]:
-    """A dialogue as turns; media are stand-ins, and a slot's canonical caption travels with its part."""
-
-    def part(item: str | MediaSlot) -> TextPart | MediaPart:
-        if isinstance(item, str):
-            return TextPart(item)
-        return MediaPart(StandIn(item.kind, key(item)), caption=item.caption)  # type: ignore[arg-type]
-
-    return [Turn(turn.role, tuple(part(item) for item in turn.parts)) for turn in dialogue.turns]
-
-
 class Examples:
     """Makes batches of training examples out of dialogues."""
 
@@ -115,6 +98,7 @@ class Examples:
     ) -> None:
         self.model, self.embeddings, self.states = model, embeddings, states
         lm = model.language_model
+        self.words = WordVectors(lm)
         self.template = make_template(template, lm.text, lm.signals, media_positions=model.input_projection.positions)
 
     def batch(
@@ -122,14 +106,28 @@ class Examples:
     ) -> tuple[list[Example], dict[str, Tensor]]:
         """Examples and the embeddings of their media."""
         slots = [slot for dialogue in dialogues for turn in dialogue.turns[:-1] for slot in turn.slots]
+        said = {self._key(slot): slot.said for slot in slots if isinstance(slot, SaidSlot)}
         examples = []
         for dialogue in dialogues:
-            segments = self.template.example(turns_of(dialogue, self.embeddings.key), text=text, every=every)
+            segments = self.template.example(turns_of(dialogue, self._key), text=text, every=every)
             if dialogue.forced:
                 segments = tuple(replace(s, forced=True) if isinstance(s, SignalSegment) else s for s in segments)
             runs = [(s.kind, s.part.caption) for s in segments if isinstance(s, SignalSegment)]
             examples.append(Example(segments, tuple(self.states.of(runs))))
-        return examples, self.embeddings.of(slots)
+        rendered = self.embeddings.of([slot for slot in slots if not isinstance(slot, SaidSlot)])
+        return examples, rendered | self._embeddings_of_words(said)
+
+    def _key(self, slot: MediaSlot) -> str:
+        return f"said {slot.said}" if isinstance(slot, SaidSlot) else self.embeddings.key(slot)
+
+    @torch.no_grad()
+    def _embeddings_of_words(self, said: dict[str, Said]) -> dict[str, Tensor]:
+        """What the input projection, a linear one, turns into the language model's vectors of these words."""
+        if not said:
+            return {}
+        projection = self.model.input_projection
+        before = (self.words.of(list(said.values())) - projection.bias) @ torch.linalg.pinv(projection.weight).T
+        return dict(zip(said, before, strict=True))
 
 
 def freeze_for_stage(

@@ -14,15 +14,19 @@ from __future__ import annotations
 import math
 import random
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ..content import Audio, Image, Video
 from ..picturebook import CLIP_FPS, SAMPLE_RATE, animate, captions, draw, play
+from ..picturebook.dialogues import Dialogue, DialogueTurn
 from ..picturebook.drawing import RGB, SHADES
 from ..picturebook.reading import parse
 from ..picturebook.sounds import PITCH_FACTORS
 from ..picturebook.values import COLOURS, HELD_OUT_LOOKS, HELD_OUT_PITCHES, POSITIONS, Clip, Scene, Sound
+from . import worlddata
 
 NEAR_COLOUR = 70.0
 """Distance in RGB below which a shade could be taken for the held-out colour's."""
@@ -112,3 +116,24 @@ def with_invented_pitch(spoken: list[tuple[str, str]], rng: random.Random) -> li
     if rng.random() < 0.5:
         word = "".join(rng.choice("bdfgklmnprstvz") + rng.choice("aeiou") for _ in range(rng.randint(2, 3)))
     return [(role, _SAID_PITCH.sub(word, words)) for role, words in spoken]
+
+
+def asked_otherwise(dialogue: Dialogue, others: Mapping[str, Sequence[str]], rng: random.Random) -> Dialogue:
+    """A request for one medium, and its reply, with another word for the colour or the pitch where both say it once;
+    the caption that the decoder is conditioned on leaves it out. Any other dialogue is returned as it is.
+
+    ``others``: "colour" and "pitch" → words that are never said of them.
+    """
+    if len(dialogue.turns) != 2 or dialogue.turns[0].slots or len(dialogue.turns[1].slots) != 1:
+        return dialogue
+    (slot,) = dialogue.turns[1].slots
+    name = "pitch" if isinstance(slot.value, Sound) else "colour"
+    said = re.compile(rf"\b{worlddata.attributes(slot.value)[name]}\b")
+    if any(len(said.findall(turn.text)) != 1 for turn in dialogue.turns):
+        return dialogue
+    word, unnamed = rng.choice(others[name]), replace(slot, caption=unnamed_caption(slot.value))
+
+    def changed(turn: DialogueTurn) -> DialogueTurn:
+        return replace(turn, parts=tuple(said.sub(word, p) if isinstance(p, str) else unnamed for p in turn.parts))
+
+    return replace(dialogue, turns=tuple(map(changed, dialogue.turns)), answers={})

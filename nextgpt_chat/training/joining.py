@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ from ..model import NextGPTModel
 from ..picturebook.dialogues import Dialogue, dialogue
 from ..projections import InputProjection, OutputProjectionConfig, build_output_projection
 from . import alignment
+from .between import asked_otherwise
+from .word_vectors import other_words, with_other_words
 from .workshop import Workshop
 
 DESCRIBING = ("describe_image", "describe_audio", "describe_video", "describe_without_words")
@@ -73,15 +75,31 @@ def save_stage(w: Workshop, stage: int, model: NextGPTModel) -> None:
     torch.save(state, folder / "projections.pt")
 
 
-def stage_dialogue(stage: int, makes: Collection[str] = MEDIA_KINDS) -> Callable[[random.Random], Dialogue]:
+READING_SHARE, ASKING_SHARE = 0.2, 0.1
+"""Of stage 3's dialogues: descriptions, and requests, in other words than the world's. The pairs that are held out
+never occur in the rest, and the language model would unlearn to say them."""
+
+
+def stage_dialogue(
+    stage: int, makes: Collection[str] = MEDIA_KINDS, others: Mapping[str, Sequence[str]] | None = None
+) -> Callable[[random.Random], Dialogue]:
     """What a stage is trained on: descriptions of media, requests for media, all dialogues.
 
-    ``makes``: the kinds of media that the model makes; dialogues in which it would make others are left out.
+    Args:
+        makes: the kinds of media that the model makes; dialogues in which it would make others are left out.
+        others: for a language model that reads word vectors, words to put in the place of the world's own.
     """
     kinds = {1: DESCRIBING, 2: MAKING}
 
     def draw_any(rng: random.Random) -> Dialogue:
-        return dialogue(rng, kind=rng.choice(kinds[stage])) if stage in kinds else dialogue(rng)
+        if stage in kinds:
+            return dialogue(rng, kind=rng.choice(kinds[stage]))
+        share = rng.random() if others else 1.0
+        if others and share < READING_SHARE:
+            return with_other_words(dialogue(rng, kind=rng.choice(DESCRIBING)), others, rng)
+        if others and share < READING_SHARE + ASKING_SHARE:
+            return asked_otherwise(dialogue(rng, kind=rng.choice(MAKING)), others, rng)
+        return dialogue(rng)
 
     def draw_one(rng: random.Random) -> Dialogue:
         while True:
@@ -106,11 +124,13 @@ def train_alignment(stage: int) -> Callable[[Workshop], dict[str, Any]]:
         embeddings = alignment.Embeddings(model.imagebind, PATCHED_MEDIA if patches else ALL_MEDIA, patches=patches)
         states = alignment.CaptionStates(model.decoders)
         examples = alignment.Examples(model, embeddings, states, training_template(w))
+        # A base's language model has never read word vectors.
+        others = other_words(model.language_model) if w.base is None else None
         result = alignment.train_stage(
             stage,
             model,
             examples,
-            stage_dialogue(stage, model.language_model.signals.groups),
+            stage_dialogue(stage, model.language_model.signals.groups, others),
             w.recipe(f"stage{stage}"),
             w.state(f"stage{stage}"),
             rank=w.sizes.lora_rank,

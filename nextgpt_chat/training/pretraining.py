@@ -158,7 +158,7 @@ def train_lm(w: Workshop) -> dict[str, Any]:
             return said(rng, held_out)
         kind = rng.choice(DESCRIBING) if rng.random() < TELLING_SHARE else None
         one = dialogue(rng, held_out=held_out, kind=kind)
-        return word_vectors.read_dialogue(one, {} if held_out else others, rng)
+        return word_vectors.as_read(one if held_out else word_vectors.with_other_words(one, others, rng))
 
     minutes, result = 0.0, {}
     for name, run, speak in (("lm", w.state("lm"), said), ("lm-again", w.state("lm") / "again", read)):

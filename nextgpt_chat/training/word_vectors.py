@@ -16,16 +16,17 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ..content import MediaPart, TextPart, Turn
+from ..content import TextPart, Turn
 from ..language_model import LanguageModel
 from ..picturebook.dialogues import Dialogue, MediaSlot
 from ..picturebook.reading import parse
 from . import worlddata
-from .alignment import StandIn
+from .stand_ins import turns_of
 
 NOISE = 0.2
 """Length of the random vector that is added to one of unit mean square, in shares of its own."""
@@ -75,34 +76,50 @@ def other_words(lm: LanguageModel) -> dict[str, list[str]]:
     return found
 
 
+@dataclass(frozen=True)
+class SaidSlot(MediaSlot):
+    """A medium that is only said, in words that it could not be rendered from."""
+
+    said: Said = ()
+
+
 def said_of(slot: MediaSlot) -> Said:
-    """The canonical words about a medium."""
+    """The words about a medium, the canonical ones unless others were put in their place."""
+    if isinstance(slot, SaidSlot):
+        return slot.said
     return () if slot.value is None else tuple(worlddata.attributes(slot.value).items())
 
 
-def read_dialogue(dialogue: Dialogue, others: Mapping[str, Sequence[str]], rng: random.Random) -> list[Turn]:
-    """A dialogue as turns whose media are stand-ins with their words as key, but for the last reply: that is text.
+def with_other_words(dialogue: Dialogue, others: Mapping[str, Sequence[str]], rng: random.Random) -> Dialogue:
+    """The dialogue with some words about its medium replaced, in the medium and in the reply; itself where none can be.
 
-    ``others``: attribute → words to put in the place of its own, in the key and in the reply; of what it lacks, nothing
-    is replaced.
+    ``others``: attribute → words to put in the place of its own (``other_words``).
     """
-    last = len(dialogue.turns) - 1
-    replaced = {name: phrase for name, phrase in _replaced(dialogue, rng).items() if name in others}
+    replaced = _replaced(dialogue, rng)
+    if not replaced:
+        return dialogue
     new = {name: rng.choice(others[name]) for name in replaced}
     by_phrase = {phrase: new[name] for name, phrase in replaced.items()}
+    phrases = re.compile(rf"\b({'|'.join(by_phrase)})\b")
 
-    def part(item: str | MediaSlot, number: int) -> TextPart | MediaPart:
-        if isinstance(item, MediaSlot):
-            said = tuple((name, new.get(name, word)) for name, word in said_of(item))
-            return MediaPart(StandIn(item.kind, said))  # type: ignore[arg-type]
-        if number == last and replaced:
-            item = re.sub(rf"\b({'|'.join(by_phrase)})\b", lambda found: by_phrase[found[0]], item)
-        return TextPart(item)
+    def shown(item: str | MediaSlot) -> str | MediaSlot:
+        if isinstance(item, str):
+            return item
+        said = tuple((name, new.get(name, word)) for name, word in said_of(item))
+        return SaidSlot(item.value, item.seed, item.kind, item.caption, said)
 
-    return [
-        Turn(turn.role, tuple(part(p, number) for p in turn.parts if number < last or isinstance(p, str)))
-        for number, turn in enumerate(dialogue.turns)
-    ]
+    def told(item: str | MediaSlot) -> str | MediaSlot:
+        return phrases.sub(lambda found: by_phrase[found[0]], item) if isinstance(item, str) else item
+
+    asked, reply = dialogue.turns
+    turns = (replace(asked, parts=tuple(map(shown, asked.parts))), replace(reply, parts=tuple(map(told, reply.parts))))
+    return replace(dialogue, turns=turns, answers={})
+
+
+def as_read(dialogue: Dialogue) -> list[Turn]:
+    """A dialogue as turns whose media have their words as key, but for the last reply: that is text."""
+    *turns, last = turns_of(dialogue, said_of)
+    return [*turns, replace(last, parts=tuple(part for part in last.parts if isinstance(part, TextPart)))]
 
 
 def _replaced(dialogue: Dialogue, rng: random.Random) -> dict[str, str]:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from nextgpt_chat.content import MediaPart, TextPart, Turn
 from nextgpt_chat.model import Example, Losses, NextGPTModel
 from nextgpt_chat.prompting import MediaSegment, SignalSegment, V0AsTrainedTemplate, make_template, position_keys
-from nextgpt_chat.training.alignment import StandIn, freeze_for_stage
+from nextgpt_chat.training.alignment import freeze_for_stage
+from nextgpt_chat.training.stand_ins import StandIn
 
 from .comparing import Case, CaseError, Check, Rules
 from .folder import GoldenFolder

@@ -22,6 +22,7 @@ from nextgpt_chat.training.between import (
     LOWEST,
     any_pitch,
     any_shade,
+    asked_otherwise,
     render_between,
     unnamed_caption,
     with_invented_pitch,
@@ -155,6 +156,38 @@ def test_colours_and_pitches_between_the_words_are_seen_and_heard_and_change_not
     assert heard[0][1] != heard[1][1] and all(np.log2(LOWEST) <= above <= np.log2(HIGHEST) for _, above in heard)
     assert np.array_equal(play(sound, 5, pitch=1.3), play(sound, 5, pitch=1.3))
     assert not np.array_equal(play(sound, 5, pitch=1.3), play(sound, 5))
+
+
+@pytest.mark.parametrize("kind", ["make_image", "make_audio", "make_video"])
+def test_a_request_in_other_words_gets_its_reply_in_them_and_a_caption_without(kind):
+    others, changed = {"colour": ["again"], "pitch": ["red"]}, 0
+    for number in range(100):
+        one = dialogue(number, kind=kind)
+        asked, reply = asked_otherwise(one, others, random.Random(number)).turns
+        if asked == one.turns[0]:
+            assert reply == one.turns[1]
+            continue
+        changed += 1
+        (slot,), (before,) = reply.slots, one.turns[1].slots
+        name, word = ("pitch", before.value.pitch) if kind == "make_audio" else ("colour", _scene(before.value).colour)
+        assert slot.value == before.value
+        assert slot.caption == unnamed_caption(before.value) != before.caption
+        for turn in (asked, reply):
+            assert others[name][0] in re.findall(r"\w+", turn.text)
+            assert word not in re.findall(r"\w+", turn.text)
+    assert changed > 20
+
+
+def _scene(value):
+    return getattr(value, "scene", value)
+
+
+@pytest.mark.parametrize("kind", ["describe_image", "change_image", "make_several", "greet"])
+def test_other_dialogues_keep_their_words(kind):
+    for number in range(20):
+        one = dialogue(number, kind=kind)
+        if len(one.turns[-1].slots) != 1 or len(one.turns) != 2:
+            assert asked_otherwise(one, {"colour": ["again"], "pitch": ["red"]}, random.Random(number)) is one
 
 
 def test_an_invented_pitch_stands_in_the_message_and_in_its_reply():

@@ -8,8 +8,9 @@ from tiny import EMBEDDING_WIDTH, OUTPUT_SHAPES, tiny_model
 
 from nextgpt_chat.checkpoints import load_model
 from nextgpt_chat.errors import NextGPTError
+from nextgpt_chat.picturebook import captions
 from nextgpt_chat.picturebook.dialogues import dialogue
-from nextgpt_chat.training import alignment, joining, stages
+from nextgpt_chat.training import alignment, joining, stages, word_vectors
 from nextgpt_chat.training.loop import Recipe
 from nextgpt_chat.training.workshop import make_workshop
 
@@ -151,3 +152,17 @@ def test_the_whole_recipe_runs_from_nothing_to_a_checkpoint_and_resumes(tmp_path
     assert manifest.unknown_media is not None
     card = (tmp_path / "checkpoint" / "README.md").read_text()
     assert all(f"| {stage} |" in card for stage in stages.STAGES)
+
+
+def test_stage_3_also_describes_and_asks_in_other_words(tmp_path):
+    others = word_vectors.other_words(tiny_model(tmp_path).language_model)
+    draw, rng = joining.stage_dialogue(3, others=others), random.Random(0)
+    drawn = [draw(rng) for _ in range(300)]
+    described = [one for one in drawn for slot in one.turns[0].slots if isinstance(slot, word_vectors.SaidSlot)]
+    assert 20 < len(described) < 90
+    asked = [
+        s for one in drawn for s in one.turns[-1].slots if s.value is not None and s.caption != captions(s.value)[0]
+    ]
+    assert 3 < len(asked) < 60
+    plain = joining.stage_dialogue(3)
+    assert not any(isinstance(s, word_vectors.SaidSlot) for _ in range(100) for t in plain(rng).turns for s in t.slots)

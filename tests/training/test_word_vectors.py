@@ -2,13 +2,15 @@ import random
 
 import pytest
 import torch
+from tiny import tiny_language_model, tiny_model
 
 from nextgpt_chat.content import MediaPart, TextPart
 from nextgpt_chat.picturebook import Clip, Scene, parse
 from nextgpt_chat.picturebook.dialogues import dialogue
-from nextgpt_chat.prompting import make_template
+from nextgpt_chat.projections import InputProjection
+from nextgpt_chat.prompting import MediaSegment, make_template
 from nextgpt_chat.training import language, word_vectors, worlddata
-from tests.tiny import tiny_language_model
+from nextgpt_chat.training.alignment import CaptionStates, Embeddings, Examples
 
 WORDS = ["about", "again", "always", "please"]
 OTHERS = dict.fromkeys(word_vectors.REPLACED, WORDS)
@@ -20,8 +22,8 @@ def lm(tmp_path_factory):
     return tiny_language_model(tmp_path_factory.mktemp("lm"))
 
 
-def read(lm, one, seed=0, others=OTHERS):
-    return word_vectors.read_dialogue(one, others, random.Random(seed))
+def read(one, seed=0):
+    return word_vectors.as_read(word_vectors.with_other_words(one, OTHERS, random.Random(seed)))
 
 
 def media_of(turns):
@@ -45,22 +47,22 @@ def test_noise_and_media_from_outside_the_world_differ_every_time(lm):
     assert not torch.equal(unknown, another)
 
 
-def test_media_stand_where_they_stood_and_the_last_reply_is_text(lm):
+def test_media_stand_where_they_stood_and_the_last_reply_is_text():
     rng = random.Random(0)
     for _ in range(50):
         one = dialogue(rng, kind="change_image")
-        turns = read(lm, one)
+        turns = read(one)
         assert all(isinstance(part, TextPart) for part in turns[-1].parts)
         shown = [slot for turn in one.turns[:-1] for slot in turn.slots]
         assert len(media_of(turns)) == len(shown)
 
 
 @pytest.mark.parametrize("kind", ["describe_image", "describe_audio", "describe_video"])
-def test_words_put_in_the_place_of_others_are_in_the_vector_and_in_the_reply(lm, kind):
+def test_words_put_in_the_place_of_others_are_in_the_vector_and_in_the_reply(kind):
     rng, replaced = random.Random(0), 0
     for number in range(100):
         one = dialogue(rng, kind=kind)
-        turns = read(lm, one, number)
+        turns = read(one, number)
         (said,) = media_of(turns)
         before, after = one.turns[-1].text, turns[-1].parts[0].text
         meant = dict(word_vectors.said_of(one.turns[0].slots[0]))
@@ -74,10 +76,29 @@ def test_words_put_in_the_place_of_others_are_in_the_vector_and_in_the_reply(lm,
     assert 30 < replaced < 100
 
 
-def test_nothing_is_replaced_without_other_words(lm):
+def test_a_dialogue_with_several_media_is_left_as_it_is():
     for number in range(20):
-        one = dialogue(number, kind="describe_image")
-        assert read(lm, one, number, {})[-1].parts[0].text == one.turns[-1].text
+        one = dialogue(number, kind="describe_several")
+        assert word_vectors.with_other_words(one, OTHERS, random.Random(number)) is one
+
+
+def test_the_input_projection_turns_what_is_said_into_the_language_models_vector(tmp_path, monkeypatch):
+    monkeypatch.setattr(word_vectors, "NOISE", 0.0)
+    model = tiny_model(tmp_path)
+    # Wider than the language model, as ImageBind is: then there is an embedding for every vector.
+    model.input_projection = InputProjection(96, model.language_model.width)
+    rng = random.Random(0)
+    one = next(
+        changed
+        for changed in iter(lambda: word_vectors.with_other_words(dialogue(rng, kind="describe_image"), OTHERS, rng), 0)
+        if isinstance(changed.turns[0].slots[0], word_vectors.SaidSlot)
+    )
+    examples = Examples(model, Embeddings(None), CaptionStates({}))
+    (example,), known = examples.batch([one], every=True)
+    (key,) = known
+    assert [s.media.sha256 for s in example.segments if isinstance(s, MediaSegment)] == [key]
+    wanted = word_vectors.WordVectors(model.language_model).of([word_vectors.said_of(one.turns[0].slots[0])])
+    assert torch.allclose(model.input_projection(known[key][None]), wanted, atol=1e-4)
 
 
 def test_other_words_are_never_said_of_what_they_stand_for(lm):
@@ -103,7 +124,7 @@ def test_a_clip_is_said_by_six_words():
 def test_the_loss_reads_vectors_and_does_not_predict_them(lm):
     template = make_template("clean", lm.text, lm.signals)
     one = dialogue(3, kind="describe_image")
-    rows = [language.dialogue_keys(template, read(lm, one, others={}))]
+    rows = [language.dialogue_keys(template, word_vectors.as_read(one))]
     places = [place for place, key in enumerate(rows[0]) if word_vectors.is_medium(key)]
     assert len(places) == 1
 

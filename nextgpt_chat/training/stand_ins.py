@@ -1,0 +1,28 @@
+"""Dialogues as turns for training: a medium is stood for by its kind and a key, and never rendered on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+from ..content import MediaPart, TextPart, Turn
+from ..picturebook.dialogues import Dialogue, MediaSlot
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """A medium of the world that was never rendered for the model: only its kind and the key of its embedding."""
+
+    kind: str
+    sha256: Hashable
+
+
+def turns_of(dialogue: Dialogue, key: Callable[[MediaSlot], Hashable]) -> list[Turn]:
+    """A dialogue as turns; media are stand-ins, and a slot's canonical caption travels with its part."""
+
+    def part(item: str | MediaSlot) -> TextPart | MediaPart:
+        if isinstance(item, str):
+            return TextPart(item)
+        return MediaPart(StandIn(item.kind, key(item)), caption=item.caption)  # type: ignore[arg-type]
+
+    return [Turn(turn.role, tuple(part(item) for item in turn.parts)) for turn in dialogue.turns]
