@@ -98,7 +98,11 @@ def with_other_words(dialogue: Dialogue, others: Mapping[str, Sequence[str]], rn
     replaced = _replaced(dialogue, rng)
     if not replaced:
         return dialogue
-    new = {name: rng.choice(others[name]) for name in replaced}
+    # "moves" stays, for it is the word after it that says where to.
+    new = {
+        name: ("moves " if phrase.startswith("moves ") else "") + rng.choice(others[name])
+        for name, phrase in replaced.items()
+    }
     by_phrase = {phrase: new[name] for name, phrase in replaced.items()}
     phrases = re.compile(rf"\b({'|'.join(by_phrase)})\b")
 
