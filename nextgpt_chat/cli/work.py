@@ -51,14 +51,18 @@ def add_to(commands: Any) -> None:
     evaluate = commands.add_parser(
         "evaluate",
         help="measure a checkpoint",
-        description="Measures how often a checkpoint's replies are right.",
+        description="Measures how often a checkpoint's replies are right: picturebook, by what is asked for; cells, "
+        "every set of modalities in and every set of media out.",
         allow_abbrev=False,
     )
-    evaluate.add_argument("suite", choices=("picturebook",), help="what to measure")
+    evaluate.add_argument("suite", choices=("picturebook", "cells"), help="what to measure")
     evaluate.add_argument("--checkpoint", default="nextgpt-mini", help="folder, shipped name or hub repository")
-    evaluate.add_argument("--limit", type=int, metavar="N", help="cases a row (default: the suite's own, at least 200)")
+    evaluate.add_argument(
+        "--limit", type=int, metavar="N", help="cases a row (default 200); of cells: seeds (default 10)"
+    )
     evaluate.add_argument("--seed", type=int, default=0, metavar="N", help="of the cases and replies (default 0)")
     evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    evaluate.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the work")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     evaluate.set_defaults(run=run_evaluate)
 
@@ -93,21 +97,52 @@ def read_config(path: str | None) -> dict[str, Any]:
 
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
-    if arguments.limit is not None and arguments.limit < 1:
-        raise NextGPTError(f"--limit is {arguments.limit}; it must be at least 1.")
+    for name in ("limit", "workers"):
+        number = getattr(arguments, name)
+        if number is not None and number < 1:
+            raise NextGPTError(f"--{name} is {number}; it must be at least 1.")
     locate(arguments.checkpoint)  # an unknown one is said before heavy libraries are imported
     with only_json(arguments.json) as out:
-        suite = _part(f"evaluation.{arguments.suite}")
-        from ..pipeline import NextGPTPipeline
-
-        pipeline = NextGPTPipeline.from_pretrained(arguments.checkpoint, arguments.device)
-        options = {} if arguments.limit is None else {"limit": arguments.limit}
-        rows = suite.evaluate(pipeline, seed=arguments.seed, progress=Progress(), **options)
-        if arguments.json:
-            print_json(rows, out)
+        if arguments.suite == "cells":
+            shown = _evaluate_cells(arguments)
         else:
-            print(table(rows), file=out)
+            rows = _evaluate_picturebook(arguments)
+            shown = rows if arguments.json else table(rows)
+        if arguments.json:
+            print_json(shown, out)
+        else:
+            print(shown, file=out)
     return 0
+
+
+def _evaluate_picturebook(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    options = {} if arguments.limit is None else {"limit": arguments.limit}
+    options |= {"seed": arguments.seed, "progress": Progress()}
+    if arguments.workers > 1:
+        workers = _part("evaluation.workers")
+        return workers.evaluate_picturebook(arguments.checkpoint, arguments.device, arguments.workers, **options)
+    return _part("evaluation.picturebook").evaluate(_pipeline(arguments), **options)
+
+
+def _evaluate_cells(arguments: argparse.Namespace) -> Any:
+    seeds = arguments.limit or 10
+    if arguments.workers > 1:
+        workers = _part("evaluation.workers")
+        found = workers.evaluate_cells(arguments.checkpoint, arguments.device, arguments.workers, seeds, Progress())
+    else:
+        found = _part("evaluation.cells").cells(_pipeline(arguments), seeds, Progress())
+    if not arguments.json:
+        return _part("evaluation.report").cells_as_markdown(found, seeds)
+    return [
+        {"in": given, "out": asked, "right": right, "of": seeds, "error": error or None}
+        for (given, asked), (right, error) in found.items()
+    ]
+
+
+def _pipeline(arguments: argparse.Namespace) -> Any:
+    from ..pipeline import NextGPTPipeline
+
+    return NextGPTPipeline.from_pretrained(arguments.checkpoint, arguments.device)
 
 
 class Progress:

@@ -61,19 +61,24 @@ def matches(dialogue: Dialogue, reply: Reply) -> bool:
     )
 
 
+def measure_cell(pipeline: Any, one: Cell, seeds: int) -> tuple[int, str]:
+    """(successes of ``seeds``, first error message or "") of a cell."""
+    right, error = 0, ""
+    for seed in range(seeds):
+        try:
+            right += run_cell(pipeline, *one, seed)
+        except NextGPTError as problem:
+            error = error or str(problem)
+    return right, error
+
+
 def cells(
     pipeline: Any, seeds: int = 10, progress: Callable[[str, int, int], None] | None = None
 ) -> dict[Cell, tuple[int, str]]:
-    """(successes of ``seeds``, first error message or "") of every cell."""
+    """What ``measure_cell`` answers, of every cell."""
     table: dict[Cell, tuple[int, str]] = {}
-    for number, (inputs, outputs) in enumerate(CELLS):
-        right, error = 0, ""
-        for seed in range(seeds):
-            try:
-                right += run_cell(pipeline, inputs, outputs, seed)
-            except NextGPTError as problem:
-                error = error or str(problem)
-        table[inputs, outputs] = right, error
+    for number, one in enumerate(CELLS):
+        table[one] = measure_cell(pipeline, one, seeds)
         if progress:
             progress("cells", number + 1, len(CELLS))
     return table

@@ -9,8 +9,8 @@ twice to choose the better answer. Everything goes through the public interface 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -174,21 +174,73 @@ def change_case(kind: str, rng: random.Random) -> tuple[Value, str, Value]:
     return replace(after, **{attribute: word}), attribute, after
 
 
+@dataclass
+class Measured:
+    """What one part of the evaluation counted: answers, rates of the decoders alone, rows of single components."""
+
+    tally: Tally = field(default_factory=Tally)
+    ceilings: dict[str, Row] = field(default_factory=dict)
+    alone: dict[str, Row] = field(default_factory=dict)
+
+
+ASKED = (*NAMES.values(), *(f"words from {name}" for name in NAMES.values()), "change", "cross", "several")
+"""Parts that ask the whole pipeline, in the order of the table."""
+CEILINGS = tuple(f"ceiling of {name}s" for name in NAMES.values())
+PARTS = (*ASKED, *CEILINGS, "components")
+"""All parts of the evaluation; any may be measured by itself."""
+_SAME_CEILING = {"cross/picture to sound": "sound/source", "cross/sound to picture": "picture/thing"}
+
+
+def measure(
+    pipeline: Any,
+    part: str,
+    limit: int = 200,
+    seed: int = 0,
+    settings: GenerationSettings | None = None,
+    progress: Progress | None = None,
+) -> Measured:
+    """One of `PARTS`; ``limit`` and the rest as in `evaluate`."""
+    kinds = {name: kind for kind, name in NAMES.items()}
+    if part in CEILINGS:
+        kind = kinds[part.removeprefix("ceiling of ").removesuffix("s")]
+        return Measured(ceilings=ceilings(pipeline, kind, limit, seed, settings, progress))
+    if part == "components":
+        return Measured(alone=reconstructions(pipeline, limit, seed))
+    run = _Evaluation(pipeline, limit, seed, settings, progress)
+    if part in kinds:
+        run.make(kinds[part])
+    elif part.startswith("words from "):
+        run.describe(kinds[part.removeprefix("words from ")])
+    else:
+        {"change": run.change, "cross": run.cross, "several": run.several}[part]()
+    return Measured(run.tally)
+
+
+def rows_of(measured: Iterable[Measured]) -> dict[str, Row]:
+    """The table of all parts together."""
+    tally, highest, alone = Tally(), {}, {}
+    for one in measured:
+        tally.join(one.tally)
+        highest |= one.ceilings
+        alone |= one.alone
+    highest |= {row: highest[made] for row, made in _SAME_CEILING.items() if made in highest}
+    return tally.rows(highest) | alone
+
+
 def ceilings(
-    pipeline: Any, limit: int, seed: int, settings: GenerationSettings | None, progress: Progress | None
+    pipeline: Any, kind: str, limit: int, seed: int, settings: GenerationSettings | None, progress: Progress | None
 ) -> dict[str, Row]:
-    """Rows "picture/thing" …: each decoder fed by its own text encoder on the true caption."""
-    rows: dict[str, Row] = {}
+    """Rows "picture/thing" …: a decoder fed by its own text encoder on the true caption."""
+    decoder = pipeline.model.decoders.get(kind)
+    if decoder is None:
+        return {}
     # The same steps, guidance and scheduler as the pipeline's own.
-    resolved = (settings or GenerationSettings()).resolved(getattr(pipeline, "defaults", {}))
-    for kind, decoder in pipeline.model.decoders.items():
-        own = getattr(resolved, kind)
-        more = {"scheduler": own.scheduler} if own.scheduler else {}
-        steps, guidance = own.steps, own.guidance_scale
-        rows |= gates.ceiling_gate(
-            decoder, kind, limit, seed=seed, steps=steps, guidance_scale=guidance, progress=progress, **more
-        )
-    return rows
+    own = getattr((settings or GenerationSettings()).resolved(getattr(pipeline, "defaults", {})), kind)
+    more = {"scheduler": own.scheduler} if own.scheduler else {}
+    steps, guidance = own.steps, own.guidance_scale
+    return gates.ceiling_gate(
+        decoder, kind, limit, seed=seed, steps=steps, guidance_scale=guidance, progress=progress, **more
+    )
 
 
 def reconstructions(pipeline: Any, limit: int, seed: int) -> dict[str, Row]:
@@ -227,17 +279,5 @@ def evaluate(
     """
     if limit < 1:
         raise ValueError(f"limit must be at least 1, not {limit}")
-    run = _Evaluation(pipeline, limit, seed, settings, progress)
-    for kind in NAMES:
-        run.make(kind)
-    for kind in NAMES:
-        run.describe(kind)
-    run.change()
-    run.cross()
-    run.several()
-    highest = ceilings(pipeline, limit, seed, settings, progress) if with_ceilings else {}
-    for row, made in (("cross/picture to sound", "sound/source"), ("cross/sound to picture", "picture/thing")):
-        if made in highest:
-            highest[row] = highest[made]
-    rows = run.tally.rows(highest)
-    return rows | (reconstructions(pipeline, limit, seed) if with_ceilings else {})
+    parts = PARTS if with_ceilings else ASKED
+    return rows_of(measure(pipeline, part, limit, seed, settings, progress) for part in parts)

@@ -39,6 +39,14 @@ class Tally:
         for name, word in wanted.items():
             self.add(f"{prefix}/{name}", got.get(name) == word, value)
 
+    def join(self, other: Tally) -> None:
+        """Add what another tally counted."""
+        for row, (correct, n) in other.counts.items():
+            count = self.counts.setdefault(row, [0, 0])
+            count[0] += correct
+            count[1] += n
+            self.asked.setdefault(row, set()).update(other.asked[row])
+
     def rows(self, ceilings: Mapping[str, Row] | None = None) -> dict[str, Row]:
         """The table; ``ceiling`` is the rate of the row of the same name in ``ceilings``, else None."""
         result: dict[str, Row] = {}
