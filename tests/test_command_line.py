@@ -258,7 +258,23 @@ def test_evaluate_prints_the_suites_rows(fake_part, capsys):
     assert "95.0%    91.0%    97.0%" in capsys.readouterr().out
     assert calls == [("tiny", {"limit": 5, "seed": 3}), ("tiny", {"seed": 0})]
     assert "–" in table({"a": {**row, "ceiling": None}})
+    assert "--workers is 0" in refused(capsys, *arguments, "--workers", "0")
     assert "--limit is 0" in refused(capsys, *arguments, "--limit", "0")
+
+
+def test_evaluate_cells_prints_them_and_writes_them_into_the_card(fake_part, capsys, tmp_path):
+    from nextgpt_chat.evaluation.cells import CELLS
+
+    fake_part("evaluation.cells", cells=lambda pipeline, seeds, progress: dict.fromkeys(CELLS, (seeds, "")))
+    copy = shutil.copytree(tiny_checkpoint(), tmp_path / "copy")
+    arguments = ["evaluate", "cells", "--checkpoint", str(copy), "--device", "cpu", "--limit", "3"]
+    assert main([*arguments, "--card"]) == 0
+    printed = capsys.readouterr().out
+    assert "120 of 120 cells" in printed and "**3/3**" in printed
+    assert "## Measured: cells\n\n| in" in (copy / "README.md").read_text(encoding="utf-8")
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found) == 120 and found[0] == {"in": ["text"], "out": [], "right": 3, "of": 3, "error": None}
 
 
 # --- doctor ----------------------------------------------------------------------------------------------------

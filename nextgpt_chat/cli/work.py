@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..checkpoints import locate
+from ..checkpoints import find_checkpoint, locate
 from ..errors import NextGPTError
 from .output import one_line, only_json, print_json
 
@@ -63,6 +63,7 @@ def add_to(commands: Any) -> None:
     evaluate.add_argument("--seed", type=int, default=0, metavar="N", help="of the cases and replies (default 0)")
     evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     evaluate.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the work")
+    evaluate.add_argument("--card", action="store_true", help="write the table into the checkpoint's README.md, too")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     evaluate.set_defaults(run=run_evaluate)
 
@@ -103,13 +104,20 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
             raise NextGPTError(f"--{name} is {number}; it must be at least 1.")
     locate(arguments.checkpoint)  # an unknown one is said before heavy libraries are imported
     with only_json(arguments.json) as out:
+        report = _part("evaluation.report")
         if arguments.suite == "cells":
-            shown = _evaluate_cells(arguments)
+            found, seeds = _evaluate_cells(arguments)
+            written = shown = report.cells_as_markdown(found, seeds)
+            plain = report.cells_as_list(found, seeds)
         else:
-            rows = _evaluate_picturebook(arguments)
-            shown = rows if arguments.json else table(rows)
+            plain = _evaluate_picturebook(arguments)
+            written, shown = report.rows_as_markdown(plain), table(plain)
+        if arguments.card:
+            card = find_checkpoint(arguments.checkpoint) / "README.md"
+            text = card.read_text(encoding="utf-8") if card.exists() else ""
+            card.write_text(report.with_section(text, f"Measured: {arguments.suite}", written), encoding="utf-8")
         if arguments.json:
-            print_json(shown, out)
+            print_json(plain, out)
         else:
             print(shown, file=out)
     return 0
@@ -124,19 +132,15 @@ def _evaluate_picturebook(arguments: argparse.Namespace) -> Mapping[str, Any]:
     return _part("evaluation.picturebook").evaluate(_pipeline(arguments), **options)
 
 
-def _evaluate_cells(arguments: argparse.Namespace) -> Any:
+def _evaluate_cells(arguments: argparse.Namespace) -> tuple[Mapping[Any, Any], int]:
+    """What ``cells`` answers, and the number of seeds."""
     seeds = arguments.limit or 10
     if arguments.workers > 1:
         workers = _part("evaluation.workers")
         found = workers.evaluate_cells(arguments.checkpoint, arguments.device, arguments.workers, seeds, Progress())
     else:
         found = _part("evaluation.cells").cells(_pipeline(arguments), seeds, Progress())
-    if not arguments.json:
-        return _part("evaluation.report").cells_as_markdown(found, seeds)
-    return [
-        {"in": given, "out": asked, "right": right, "of": seeds, "error": error or None}
-        for (given, asked), (right, error) in found.items()
-    ]
+    return found, seeds
 
 
 def _pipeline(arguments: argparse.Namespace) -> Any:

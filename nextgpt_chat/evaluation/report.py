@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from .cells import Cell
 from .tally import Row
@@ -46,3 +47,23 @@ def cells_as_markdown(table: Mapping[Cell, tuple[int, str]], seeds: int) -> str:
         lines.append(f"| {named(given)} | {' | '.join(shown)} |")
     good = sum(right >= ENOUGH * seeds and not error for right, error in table.values())
     return "\n".join(lines) + f"\n\n{good} of {len(table)} cells succeed in at least {ENOUGH:.0%} of {seeds} seeds.\n"
+
+
+def cells_as_list(table: Mapping[Cell, tuple[int, str]], seeds: int) -> list[dict[str, Any]]:
+    """What ``cells`` answers, JSON-able."""
+    return [
+        {"in": given, "out": asked, "right": right, "of": seeds, "error": error or None}
+        for (given, asked), (right, error) in table.items()
+    ]
+
+
+def with_section(card: str, title: str, text: str) -> str:
+    """A Markdown text in which the section "## title" is ``text``: put in the place of the old one, else at the end.
+
+    >>> with_section("# Card\\n\\n## Speed\\n\\nold\\n\\n## Limits\\n", "Speed", "new")
+    '# Card\\n\\n## Speed\\n\\nnew\\n\\n## Limits\\n'
+    """
+    before, found, rest = f"\n{card.rstrip()}\n".partition(f"\n## {title}\n")
+    after = rest.partition("\n## ")[2] if found else ""
+    pieces = [before.strip(), f"## {title}\n\n{text.strip()}", f"## {after.rstrip()}" if after else ""]
+    return "\n\n".join(piece for piece in pieces if piece) + "\n"

@@ -202,6 +202,15 @@ def test_rows_are_written_as_a_table():
     assert "| picture/thing | 200 | 150 | 90.0 % | 85.1 % |  |" in report.rows_as_markdown({"picture/thing": row})
 
 
+def test_a_section_of_a_card_is_replaced_and_the_rest_stays():
+    card = report.with_section("# Card\n\nWords.\n", "Speed", "| old |\n")
+    assert card == "# Card\n\nWords.\n\n## Speed\n\n| old |\n"
+    card = report.with_section(card + "\n## Limits\n\nSome.\n", "Speed", "| new |")
+    assert card == "# Card\n\nWords.\n\n## Speed\n\n| new |\n\n## Limits\n\nSome.\n"
+    assert report.with_section(card, "Speed", "| new |") == card
+    assert report.with_section("", "Speed", "fast") == "## Speed\n\nfast\n"
+
+
 def test_unknown_media_are_counted_by_what_is_said():
     class Doubter:
         def reply(self, talk, settings=None, seed=None, modalities=None):
