@@ -314,8 +314,7 @@ def train_video(w: Workshop) -> dict[str, Any]:
             name, unet, text_encoder, encode, batches, w.recipe(name), run, resume=w.resume, **emphasis
         )
         minutes += result["minutes"]
-        for settled in (text_encoder, unet.conv_in, unet.transformer_in):
-            settled.requires_grad_(False)
+        unet.conv_in.requires_grad_(False), unet.transformer_in.requires_grad_(False)
     save_decoder(w, "video", unet=unet, vae=vae, tokenizer=tokenizer, text_encoder=text_encoder)
     return {**result, "minutes": minutes, "tensors from the image UNet": taken}
 

@@ -70,7 +70,7 @@ def other_words(lm: LanguageModel) -> dict[str, list[str]]:
     neutral = sorted(piece[1:] for piece in pieces if not parse(piece[1:]))
     found = {}
     for name in REPLACED:
-        own = worlddata.ATTRIBUTES[name]
+        own = {part for word in worlddata.ATTRIBUTES[name] for part in word.split()}  # "moves left": neither word
         world = [word for other in LENT for word in worlddata.ATTRIBUTES[other] if word not in own]
         found[name] = neutral + world * max(1, len(neutral) // len(world))
     return found
