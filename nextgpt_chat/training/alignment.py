@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,31 +36,37 @@ class Embeddings:
     """ImageBind embeddings of media slots, each rendered and encoded once; kept up to ``size`` of them.
 
     ``patches``: patch features (P, E) instead of one embedding (E,), for an input projection that reads those.
-    ``renderings``: how many different renderings of one value there are; ``jitter`` is the length of the random
-    vector added whenever one is used, because the media that a chat makes are not perfect renderings.
+    ``jitter`` is the length of the random vector added whenever one is used, because the media that a chat makes are
+    not perfect renderings.
     """
+
+    RENDERINGS: ClassVar[dict[str, int]] = {"image": 3, "audio": 100, "video": 3}
+    """How many different renderings of one value there are. There are only some 90 sounds: with three of each the
+    projection learned the pairs by heart (held-out sources 74 % right, pitches 76 %; all of the others)."""
 
     def __init__(
         self,
         imagebind: Any,
         size: int = 150_000,
-        renderings: int = 3,
         jitter: float = 0.15,
         patches: bool = False,
     ) -> None:
-        self.imagebind, self.size, self.renderings, self.jitter = imagebind, size, renderings, jitter
+        self.imagebind, self.size, self.jitter = imagebind, size, jitter
         self.patches = patches
         self.known: OrderedDict[str, Tensor] = OrderedDict()
 
     def key(self, slot: MediaSlot) -> str:
-        return f"{slot.kind} {words(slot.value)} {slot.seed % self.renderings}"
+        return f"{slot.kind} {words(slot.value)} {self._seed(slot)}"
+
+    def _seed(self, slot: MediaSlot) -> int:
+        return slot.seed % self.RENDERINGS[slot.kind]
 
     def of(self, slots: list[MediaSlot]) -> dict[str, Tensor]:
         """Key → embedding (E,) of every slot, or its patches (P, E)."""
         encode = patches_of_values if self.patches else embed_values
         missing = {self.key(slot): slot for slot in slots if self.key(slot) not in self.known}
         if missing:
-            seeds = [slot.seed % self.renderings for slot in missing.values()]
+            seeds = [self._seed(slot) for slot in missing.values()]
             made = encode(self.imagebind, [slot.value for slot in missing.values()], seeds)
             for key, vector in zip(missing, made, strict=True):
                 self.known[key] = vector.half()
