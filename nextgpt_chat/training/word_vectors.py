@@ -32,8 +32,10 @@ NOISE = 0.2
 """Length of the random vector that is added to one of unit mean square, in shares of its own."""
 OTHER_WORDS_SHARE = 0.7
 """Of the words that may be replaced."""
-REPLACED = ("thing", "colour", "motion", "pitch")
+REPLACED = ("thing", "colour", "motion", "source", "pitch")
 """What is held out are pairs of these."""
+TELLING = ("describe_", "ask")
+"""Kinds of dialogues whose reply says nothing but what the medium shows."""
 LENT = ("colour", "size", "position", "place", "pitch", "speed")
 """Attributes whose words may stand for another's."""
 
@@ -103,7 +105,7 @@ def with_other_words(dialogue: Dialogue, others: Mapping[str, Sequence[str]], rn
         name: ("moves " if phrase.startswith("moves ") else "") + rng.choice(others[name])
         for name, phrase in replaced.items()
     }
-    by_phrase = {phrase: new[name] for name, phrase in replaced.items()}
+    by_phrase = {phrase: f"{new[name]} sounds" if name == "source" else new[name] for name, phrase in replaced.items()}
     phrases = re.compile(rf"\b({'|'.join(by_phrase)})\b")
 
     def shown(item: str | MediaSlot) -> str | MediaSlot:
@@ -127,18 +129,21 @@ def as_read(dialogue: Dialogue) -> list[Turn]:
 
 
 def _replaced(dialogue: Dialogue, rng: random.Random) -> dict[str, str]:
-    """Attribute → its words in the reply, where one medium is shown and only the reply says them, once."""
-    if len(dialogue.turns) != 2 or len(dialogue.turns[0].slots) != 1:
+    """Attribute → its words in the reply, where one medium is told about and only the reply says them, once."""
+    if not dialogue.kind.startswith(TELLING) or len(dialogue.turns) != 2 or len(dialogue.turns[0].slots) != 1:
         return {}
     said = dict(said_of(dialogue.turns[0].slots[0]))
     asked, reply = parse(dialogue.turns[0].text), dialogue.turns[1].text
     found = {}
     for name in REPLACED:
-        word = said.get(name, "")
-        phrase = "stays still" if word == "still" else word
-        once = word and len(re.findall(rf"\b{phrase}\b", reply)) == 1
-        if once and word not in asked.values() and rng.random() < OTHER_WORDS_SHARE:
-            found[name] = phrase
+        word = said.get(name)
+        if word is None or word in asked.values():
+            continue
+        # With a source goes its verb ("a dog barks"), which would tell it.
+        pattern = {"source": rf"{word} [a-z]+", "motion": "stays still" if word == "still" else word}.get(name, word)
+        phrases = re.findall(rf"\b{pattern}\b", reply)
+        if len(phrases) == 1 and rng.random() < OTHER_WORDS_SHARE:
+            found[name] = phrases[0]
     return found
 
 
