@@ -265,7 +265,13 @@ def test_evaluate_prints_the_suites_rows(fake_part, capsys):
 def test_evaluate_cells_prints_them_and_writes_them_into_the_card(fake_part, capsys, tmp_path):
     from nextgpt_chat.evaluation.cells import CELLS
 
-    fake_part("evaluation.cells", cells=lambda pipeline, seeds, progress: dict.fromkeys(CELLS, (seeds, "")))
+    begun_at = []
+
+    def measure(pipeline, seeds, progress, seed):
+        begun_at.append(seed)
+        return dict.fromkeys(CELLS, (seeds, ""))
+
+    fake_part("evaluation.cells", cells=measure)
     copy = shutil.copytree(tiny_checkpoint(), tmp_path / "copy")
     arguments = ["evaluate", "cells", "--checkpoint", str(copy), "--device", "cpu", "--limit", "3"]
     assert main([*arguments, "--card"]) == 0
@@ -274,7 +280,20 @@ def test_evaluate_cells_prints_them_and_writes_them_into_the_card(fake_part, cap
     assert "## Measured: cells\n\n| in" in (copy / "README.md").read_text(encoding="utf-8")
     assert main([*arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
+    assert main([*arguments, "--seed", "7"]) == 0
+    assert begun_at == [0, 0, 7]
     assert len(found) == 120 and found[0] == {"in": ["text"], "out": [], "right": 3, "of": 3, "error": None}
+
+
+def test_a_card_that_cannot_be_written_is_said_after_the_table(fake_part, capsys, tmp_path):
+    row = {"n": 200, "distinct": 150, "correct": 190, "rate": 0.95, "low95": 0.91, "ceiling": None}
+    fake_part("evaluation.picturebook", evaluate=lambda pipeline, progress, **named: {"words from picture": row})
+    copy = shutil.copytree(tiny_checkpoint(), tmp_path / "copy")
+    (copy / "README.md").unlink(missing_ok=True)
+    (copy / "README.md").mkdir()
+    assert main(["evaluate", "picturebook", "--checkpoint", str(copy), "--device", "cpu", "--card"]) == 2
+    out, err = capsys.readouterr()
+    assert "words from picture" in out and err.splitlines()[-1].startswith("nextgpt_chat: The table was printed, but")
 
 
 # --- doctor ----------------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def add_to(commands: Any) -> None:
     evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     evaluate.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the work")
     evaluate.add_argument("--card", action="store_true", help="write the table into the checkpoint's README.md, too")
-    evaluate.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    evaluate.add_argument("--json", action="store_true", help="print JSON and nothing else")
     evaluate.set_defaults(run=run_evaluate)
 
 
@@ -112,14 +112,19 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
         else:
             plain = _evaluate_picturebook(arguments)
             written, shown = report.rows_as_markdown(plain), table(plain)
-        if arguments.card:
-            card = find_checkpoint(arguments.checkpoint) / "README.md"
-            text = card.read_text(encoding="utf-8") if card.exists() else ""
-            card.write_text(report.with_section(text, f"Measured: {arguments.suite}", written), encoding="utf-8")
         if arguments.json:
             print_json(plain, out)
         else:
             print(shown, file=out)
+    if arguments.card:  # after the printing: what took an hour to measure is not lost to a folder that is read-only
+        card = find_checkpoint(arguments.checkpoint) / "README.md"
+        try:
+            text = card.read_text(encoding="utf-8") if card.exists() else ""
+            card.write_text(report.with_section(text, f"Measured: {arguments.suite}", written), encoding="utf-8")
+        except OSError as error:
+            raise NextGPTError(
+                f"The table was printed, but {card} could not be written: {one_line(error)}. Copy it there yourself."
+            ) from error
     return 0
 
 
@@ -135,12 +140,11 @@ def _evaluate_picturebook(arguments: argparse.Namespace) -> Mapping[str, Any]:
 def _evaluate_cells(arguments: argparse.Namespace) -> tuple[Mapping[Any, Any], int]:
     """What ``cells`` answers, and the number of seeds."""
     seeds = arguments.limit or 10
+    options = {"seeds": seeds, "progress": Progress(), "seed": arguments.seed}
     if arguments.workers > 1:
         workers = _part("evaluation.workers")
-        found = workers.evaluate_cells(arguments.checkpoint, arguments.device, arguments.workers, seeds, Progress())
-    else:
-        found = _part("evaluation.cells").cells(_pipeline(arguments), seeds, Progress())
-    return found, seeds
+        return workers.evaluate_cells(arguments.checkpoint, arguments.device, arguments.workers, **options), seeds
+    return _part("evaluation.cells").cells(_pipeline(arguments), **options), seeds
 
 
 def _pipeline(arguments: argparse.Namespace) -> Any:

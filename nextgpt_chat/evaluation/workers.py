@@ -6,11 +6,13 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import Any
 
 import torch
 
+from ..errors import NextGPTError
 from ..pipeline import NextGPTPipeline
 from . import cells, picturebook
 from .cells import Cell
@@ -39,7 +41,7 @@ def in_workers(
     checkpoint: str, device: str, workers: int, jobs: Iterable[Callable[[Any], Any]], done: Callable[[int], None]
 ) -> list[Any]:
     """What every job answers, called with a pipeline, in the order of the jobs. ``done`` is called with the number of
-    those that are finished. Raises what a job raises."""
+    those that are finished. Raises what a job raises, and NextGPTError when a process ends before its work does."""
     threads = max(1, (os.cpu_count() or 1) // workers)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, spawn, _open, (checkpoint, device, threads)) as pool:
@@ -48,6 +50,11 @@ def in_workers(
             for number, future in enumerate(as_completed(futures)):
                 future.result()
                 done(number + 1)
+        except BrokenProcessPool as error:
+            raise NextGPTError(
+                f"One of the {workers} processes of the evaluation was ended from outside; mostly that is a lack of "
+                "memory, for each holds the whole checkpoint. Try fewer --workers."
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -66,10 +73,10 @@ def evaluate_picturebook(
 
 
 def evaluate_cells(
-    checkpoint: str, device: str, workers: int, seeds: int = 10, progress: Progress | None = None
+    checkpoint: str, device: str, workers: int, seeds: int = 10, progress: Progress | None = None, seed: int = 0
 ) -> dict[Cell, tuple[int, str]]:
     """``cells.cells`` of a checkpoint, the cells side by side."""
-    jobs = [partial(cells.measure_cell, one=one, seeds=seeds) for one in cells.CELLS]
+    jobs = [partial(cells.measure_cell, one=one, seeds=seeds, seed=seed) for one in cells.CELLS]
     measured = in_workers(checkpoint, device, workers, jobs, _reporter(progress, "cells", len(jobs)))
     return dict(zip(cells.CELLS, measured, strict=True))
 

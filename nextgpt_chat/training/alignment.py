@@ -42,7 +42,7 @@ class Embeddings:
 
     RENDERINGS: ClassVar[dict[str, int]] = {"image": 3, "audio": 100, "video": 3}
     """How many different renderings of one value there are. There are only some 90 sounds: with three of each the
-    projection learned the pairs by heart (held-out sources 74 % right, pitches 76 %; all of the others)."""
+    projection learned the pairs by heart (held-out sources 74 % right, pitches 76 %)."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class Examples:
             return {}
         projection = self.model.input_projection
         before = (self.words.of(list(said.values())) - projection.bias) @ torch.linalg.pinv(projection.weight).T
-        return dict(zip(said, before, strict=True))
+        return dict(zip(said, before.float().cpu(), strict=True))  # beside those of ``Embeddings``
 
 
 def freeze_for_stage(

@@ -95,9 +95,9 @@ def stage_dialogue(
         if stage in kinds:
             return dialogue(rng, kind=rng.choice(kinds[stage]))
         share = rng.random() if others else 1.0
-        if others and share < READING_SHARE:
+        if share < READING_SHARE:
             return with_other_words(dialogue(rng, kind=rng.choice(DESCRIBING)), others, rng)
-        if others and share < READING_SHARE + ASKING_SHARE:
+        if share < READING_SHARE + ASKING_SHARE:
             return asked_otherwise(dialogue(rng, kind=rng.choice(MAKING)), others, rng)
         return dialogue(rng)
 

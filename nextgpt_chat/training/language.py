@@ -109,7 +109,7 @@ def train_language_model(
     held_out: Callable[[random.Random], list[Turn]] | None = None,
     resume: bool = True,
 ) -> dict[str, float]:
-    """Fit every weight of ``lm`` to the dialogues that ``draw`` makes, text alone or with media as ``read_dialogue``
+    """Fit every weight of ``lm`` to the dialogues that ``draw`` makes, text alone or with media as ``as_read``
     leaves them. ``held_out`` ones give the logged perplexity."""
     vectors = WordVectors(lm)
     template = make_template("clean", lm.text, lm.signals)

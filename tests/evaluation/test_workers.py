@@ -1,9 +1,11 @@
 """The evaluations side by side give what they give one after another."""
 
 import operator
+import os
 
 import pytest
 
+from nextgpt_chat.errors import NextGPTError
 from nextgpt_chat.evaluation import cells, picturebook, workers
 from tests.evaluation.test_evaluate import Listener, Scripted, known  # noqa: F401
 from tests.tiny_checkpoint import tiny_checkpoint
@@ -48,3 +50,12 @@ def test_a_process_opens_the_checkpoint_and_what_fails_in_it_is_raised_here():
     with pytest.raises(AttributeError, match=r"NextGPTPipeline.*no_such_thing"):
         workers.in_workers(str(tiny_checkpoint()), "cpu", 1, jobs, done.append)
     assert done == [1]
+
+
+def leave(pipeline):
+    os._exit(9)
+
+
+def test_a_process_that_is_ended_is_said_with_what_to_do():
+    with pytest.raises(NextGPTError, match="fewer --workers"):
+        workers.in_workers(str(tiny_checkpoint()), "cpu", 1, [leave], lambda number: None)
