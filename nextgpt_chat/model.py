@@ -33,6 +33,9 @@ class MediaEncoder(Protocol):
     def encode_with_patches(self, media: list[Media]) -> tuple[Tensor, list[Tensor]]:
         """The same, and the patches (P, E) of each medium; only asked where the input projection reads patches."""
 
+    def encode_halfway(self, media: list[Media]) -> list[Tensor]:
+        """Features (V, D) of the views of each medium; only asked of a model that knows a small world."""
+
 
 @dataclass(frozen=True)
 class Example:

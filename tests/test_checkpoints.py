@@ -333,29 +333,35 @@ def test_the_memory_plan_counts_every_parameter():
 
 
 def plane(n, seed):
-    """Points of a two-dimensional patch of a 16-dimensional space, with a little noise."""
+    """Media of one view each: points of a two-dimensional patch of a 16-dimensional space, with a little noise."""
     generator = torch.Generator().manual_seed(seed)
     inside = torch.rand(n, 2, generator=generator)
     noise = 0.01 * torch.randn(n, 16, generator=generator)
-    return torch.cat([1 + inside, torch.ones(n, 14)], 1) + noise
+    return list((torch.cat([1 + inside, torch.ones(n, 14)], 1) + noise)[:, None])
 
 
-@pytest.mark.parametrize("method", ["gaussian", "neighbours"])
-def test_the_known_world_knows_its_own_and_nothing_else(tmp_path, method):
-    world = KnownWorld.fit({"image": plane(800, 0)}, 0.02, method=method)
+def test_the_known_world_knows_its_own_and_nothing_else(tmp_path):
+    world = KnownWorld.fit({"image": plane(800, 0)}, {"image": plane(200, 2)}, 0.02)
     world.save(tmp_path / "world.safetensors")
     world = KnownWorld.load(tmp_path / "world.safetensors")
-    alarms = sum(world.is_unknown("image", row) for row in plane(400, 1))
+    alarms = sum(world.is_unknown("image", views) for views in plane(400, 1))
     assert alarms <= 20
-    strangers = torch.nn.functional.normalize(torch.randn(50, 16), dim=-1) * 4
-    assert all(world.is_unknown("image", row) for row in strangers)
+    strangers = torch.nn.functional.normalize(torch.randn(50, 1, 16), dim=-1) * 4
+    assert all(world.is_unknown("image", views) for views in strangers)
     assert not world.is_unknown("audio", strangers[0]) and world.kinds == ("image",)
+
+
+def test_a_medium_is_as_unknown_as_its_strangest_view():
+    world = KnownWorld.fit({"video": plane(800, 0)}, {"video": plane(200, 2)})
+    known, stranger = torch.cat(plane(3, 1)), torch.zeros(1, 16)
+    assert not world.is_unknown("video", known)
+    assert world.distance("video", torch.cat([known, stranger])) == world.distance("video", stranger) > 1
 
 
 def test_the_false_alarm_rate_is_that_of_the_calibration_set():
     held = plane(300, 2)
-    world = KnownWorld.fit({"image": plane(500, 0)}, 0.1, calibration={"image": held})
-    assert 0.05 <= sum(world.is_unknown("image", row) for row in held) / len(held) <= 0.1
+    world = KnownWorld.fit({"image": plane(500, 0)}, {"image": held}, 0.1)
+    assert 0.05 <= sum(world.is_unknown("image", views) for views in held) / len(held) <= 0.1
 
 
 def test_a_broken_reference_is_a_checkpoint_error(tmp_path):
@@ -364,7 +370,7 @@ def test_a_broken_reference_is_a_checkpoint_error(tmp_path):
         with pytest.raises(CheckpointError, match=name):
             KnownWorld.load(tmp_path / name)
     with pytest.raises(ValueError, match="too few"):
-        KnownWorld.fit({"image": plane(5, 0)})
+        KnownWorld.fit({"image": plane(5, 0)}, {"image": plane(30, 0)})
 
 
 def test_an_unfinished_shipped_checkpoint_says_how_to_finish_it(tmp_path, monkeypatch):

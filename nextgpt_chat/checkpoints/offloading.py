@@ -93,6 +93,11 @@ class OffloadedEncoder(_Offloaded):
         with self._visit:
             return self.part.encode_with_patches(*given, **named)
 
+    def encode_halfway(self, *given: Any, **named: Any) -> list[Tensor]:
+        """As ``ImageBind.encode_halfway``."""
+        with self._visit:
+            return self.part.encode_halfway(*given, **named)
+
 
 class OffloadedDecoder(_Offloaded):
     """A decoder in main memory. Its text encoder has turns of its own: for a medium from signal tokens it is needed

@@ -9,12 +9,11 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..config import GenerationSettings
 from ..content import (
@@ -107,9 +106,11 @@ class Making:
             )
         began = time.perf_counter()
         media = prompt.media
-        embeddings = dict(zip(media, self._with.model.encode_media(media), strict=True)) if media else {}
+        if media:
+            self._with.model.encode_media(media)  # remembered there
+        unknown = self._shows_unknown(media)
         self._spend("encode", began)
-        if self._is_unknown(embeddings):
+        if unknown:
             if self._request.modalities is None or self._request.modalities == {"text"}:
                 yield from self._say(self._with.unknown_message)
                 return
@@ -125,13 +126,14 @@ class Making:
         room = max(min(self._request.settings.text.max_new_tokens or context, context // 4), signals + 1)
         return self._with.template.fit(self._request.turns, max(1, context - room))
 
-    def _is_unknown(self, embeddings: dict[Media, Tensor]) -> bool:
-        """Whether the user's last turn brings a medium from outside the world that the model knows."""
-        world = self._with.known_world
-        uploaded = [part.media for part in self._request.turns[-1].media if not part.generated]
-        return world is not None and any(
-            world.is_unknown(one.kind, embeddings[one]) for one in uploaded if one in embeddings
-        )
+    def _shows_unknown(self, seen: Collection[Media]) -> bool:
+        """Whether the user's last turn brings a medium, of those in the prompt, that the model's world has not."""
+        world, last = self._with.known_world, self._request.turns[-1]
+        brought = [part.media for part in last.media if not part.generated and part.media in seen]
+        if world is None or not brought:
+            return False
+        features = self._with.model.imagebind.encode_halfway(brought)
+        return any(world.is_unknown(one.kind, views) for one, views in zip(brought, features, strict=True))
 
     # --- words -------------------------------------------------------------------------------------------------
 

@@ -334,3 +334,13 @@ def patches_of_values(imagebind: ImageBind, values: list, seeds: list[int]) -> l
     media = [render(value, seed) for value, seed in zip(values, seeds, strict=True)]
     with torch.autocast(imagebind.device.type, enabled=False):  # a training step's precision is not the encoder's
         return [patches.float().cpu() for patches in imagebind.encode_with_patches(media)[1]]
+
+
+def features_of_values(imagebind: ImageBind, values: list, seeds: list[int]) -> list[Tensor]:
+    """The features (V, D) of one rendering of each value, as ``encode_halfway`` gives them."""
+    made: list[Tensor] = []
+    for start in range(0, len(values), 64):
+        some = slice(start, start + 64)
+        media = [render(value, seed) for value, seed in zip(values[some], seeds[some], strict=True)]
+        made += [views.float().cpu() for views in imagebind.encode_halfway(media)]
+    return made

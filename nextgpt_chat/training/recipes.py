@@ -31,7 +31,7 @@ MINI_RECIPES = {
     "video-again": Recipe(steps=2500, learning_rate=1.5e-3, batch=16, average=0.995, warmup=50, muon=True),
     "stage1": Recipe(steps=600, learning_rate=1e-2, batch=32, average=0.99, warmup=50, weight_decay=0.1),
     "stage2": Recipe(steps=1500, learning_rate=2e-3, batch=32, average=0.99, weight_decay=0.0),
-    "stage3": Recipe(steps=3500, learning_rate=1e-3, batch=16, average=0.998, weight_decay=0.0),
+    "stage3": Recipe(steps=2500, learning_rate=1e-3, batch=16, average=0.998, weight_decay=0.0),
 }
 
 FURTHER_RUNS = {

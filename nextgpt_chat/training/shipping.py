@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..checkpoints import Manifest, UnknownMedia, load_known_world, save_model
@@ -19,7 +18,7 @@ from ..imagebind import ImageBind
 from ..known_world import KnownWorld
 from ..picturebook import CLIP_FPS, CLIP_FRAMES, SOUND_SECONDS
 from . import worlddata
-from .contrastive import embed_values
+from .contrastive import features_of_values
 from .joining import load_stage
 from .recipes import FURTHER_RUNS
 from .workshop import Workshop
@@ -71,20 +70,18 @@ def trained_manifest(base: Manifest) -> Manifest:
 
 
 def known_world(imagebind: ImageBind, count: int = 1500) -> KnownWorld:
-    """What embeddings of the world's media look like; the threshold is set on held-out renderings."""
+    """What the world's media look like to ImageBind; the threshold is set on held-out renderings."""
     rng = np.random.default_rng(17)
     pools = {"image": worlddata.scenes, "video": worlddata.clips, "audio": worlddata.sounds}
 
-    def embedded(held_out: bool, number: int) -> dict[str, Tensor]:
-        made = {}
+    def features(held_out: bool, number: int) -> dict[str, list[Tensor]]:
+        drawn = {}
         for kind, pool in pools.items():
             values = [worlddata.pick(pool(held_out), rng) for _ in range(number)]
-            made[kind] = embed_values(imagebind, values, [worlddata.new_seed(rng) for _ in values])
-        return made
+            drawn[kind] = features_of_values(imagebind, values, [worlddata.new_seed(rng) for _ in values])
+        return drawn
 
-    fitted = embedded(False, count)
-    with torch.no_grad():
-        return KnownWorld.fit(fitted, 0.01, calibration=embedded(True, max(60, count // 4)))
+    return KnownWorld.fit(features(False, count), features(True, max(60, count // 4)))
 
 
 def model_card(w: Workshop) -> str:

@@ -150,6 +150,19 @@ def test_single_views_have_unit_length_and_several_are_averaged(model):
         assert torch.allclose(model.encode_audio(mel), views.view(2, 3, -1).mean(1), atol=1e-6)
 
 
+def test_halfway_features_are_the_mean_patch_after_half_of_the_blocks(model):
+    trunk = model.modality_trunks["audio"]
+    sound = Audio(np.sin(np.arange(48_000) ** 1.3).astype(np.float32), 16_000)
+    picture = Image(np.full((40, 40, 3), 90, np.uint8))
+    of_picture, of_sound = model.encode_halfway([picture, sound])
+    assert of_picture.shape == (1, 16) and of_sound.shape == (len(preprocess_audio(sound, model.config)), 16)
+    with torch.no_grad():
+        states = model.modality_preprocessors["audio"](torch.stack(list(preprocess_audio(sound, model.config))))
+        for block in trunk.blocks[: len(trunk.blocks) // 2]:
+            states = block(states)
+    assert torch.allclose(of_sound, states[:, 1:].mean(1), atol=1e-6)
+
+
 def test_text_is_read_up_to_its_end_token(model):
     end = 39
     ids = torch.tensor([[1, 5, 7, end, 0, 0], [1, 8, end, 0, 0, 0]])

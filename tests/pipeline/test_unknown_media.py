@@ -19,11 +19,14 @@ from pipeline.scripted import asked, script
 
 @pytest.fixture
 def worldly(pipe):
-    """The pipeline with a known world of grey pictures around one embedding."""
-    inside = pipe.model.encode_media([tiny_image(0)])[0]
-    known = inside + 0.001 * torch.randn(100, len(inside), generator=torch.Generator().manual_seed(0))
+    """The pipeline with a known world of grey pictures around one picture's features."""
+    (inside,) = pipe.model.imagebind.encode_halfway([tiny_image(0)])
+    noise = 0.001 * torch.randn(200, *inside.shape, generator=torch.Generator().manual_seed(0))
+    known = list(inside + noise)
     manifest = dataclasses.replace(pipe.manifest, unknown_media=UnknownMedia(message="I do not know that."))
-    return NextGPTPipeline(pipe.model, manifest, known_world=KnownWorld.fit({"image": known}))
+    return NextGPTPipeline(
+        pipe.model, manifest, known_world=KnownWorld.fit({"image": known[:100]}, {"image": known[100:]})
+    )
 
 
 def test_an_unknown_medium_is_said_to_be_unknown(worldly, monkeypatch):

@@ -1,0 +1,115 @@
+"""The shipped checkpoint does what it is for: a few held-out cases of every direction, judged by the programs that
+also measure it in full (``python -m nextgpt_chat evaluate picturebook``)."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nextgpt_chat import Conversation, GenerationSettings, NextGPTPipeline
+from nextgpt_chat.content import Audio, Image, MediaPart, Video
+from nextgpt_chat.evaluation.cases import attributes, choose, judged
+from nextgpt_chat.evaluation.picturebook import medium_of, produced, seen_in
+from nextgpt_chat.picturebook import Sound, parse
+
+CHECKPOINT = Path(__file__).resolve().parents[1] / "checkpoints" / "nextgpt-mini"
+pytestmark = pytest.mark.skipif(
+    not (CHECKPOINT / "nextgpt.json").exists(), reason="checkpoints/nextgpt-mini is not there yet"
+)
+CASES = {"image": 5, "audio": 5, "video": 3}
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return NextGPTPipeline.from_pretrained(CHECKPOINT, device="cpu")
+
+
+def ask(mini, text, *files, conv=None, seed=1, **given):
+    conv = Conversation() if conv is None else conv
+    conv.add_user(text, files=files)
+    return mini.reply(conv, seed=seed, **given)
+
+
+def requested(kind, value):
+    words = attributes(value)
+    if kind == "audio":
+        return f"play the sound of a {value.source}, {value.speed} at {value.pitch} pitch"
+    scene = f"a {words['size']} {words['colour']} {words['thing']} on the {words['position']}"
+    if kind == "image":
+        return f"draw {scene}"
+    return f"make a clip of a {words['colour']} {words['thing']} that {words['motion']}"
+
+
+@pytest.mark.parametrize(("kind", "named"), [("image", "thing"), ("audio", "source"), ("video", "thing")])
+def test_what_is_asked_for_is_made(mini, kind, named):
+    right = 0
+    for case, value in enumerate(choose(kind, CASES[kind], seed=3)):
+        reply = ask(mini, requested(kind, value), seed=case)
+        assert produced(reply) == [kind] and reply.text
+        right += seen_in(reply, kind)[named] == judged(kind, value)[named]
+    assert right >= CASES[kind] - 1
+
+
+@pytest.mark.parametrize(("kind", "named"), [("image", "thing"), ("audio", "source"), ("video", "thing")])
+def test_what_is_shown_is_named(mini, kind, named):
+    right = 0
+    for case, value in enumerate(choose(kind, 6, seed=4)):
+        reply = ask(mini, "please describe this", medium_of(value, case))
+        assert produced(reply) == []
+        right += parse(reply.text).get(named) == attributes(value)[named]
+    assert right >= 5
+
+
+def test_what_was_made_can_be_changed_and_asked_about(mini):
+    conv = Conversation()
+    first = seen_in(ask(mini, "draw a red car", conv=conv), "image")
+    changed = ask(mini, "make it blue", conv=conv)
+    assert produced(changed) == ["image"]
+    assert (first["colour"], seen_in(changed, "image")["colour"]) == ("red", "blue")
+    assert seen_in(changed, "image")["thing"] == first["thing"] == "car"
+    assert "blue" in ask(mini, "what colour is it?", conv=conv).text
+
+
+def test_a_sound_is_drawn_and_a_picture_is_heard(mini):
+    bell = medium_of(Sound("bell", "low", "slow"), 2)
+    drawn = ask(mini, "draw what makes this sound", bell)
+    assert seen_in(drawn, "image")["thing"] == "bell"
+    (picture,) = drawn.images
+    assert seen_in(ask(mini, "what does this sound like?", picture), "audio")["source"] == "bell"
+
+
+def test_the_same_seed_gives_the_same_reply_and_another_seed_another_picture(mini):
+    first, again, other = (ask(mini, "draw a green tree", seed=seed) for seed in (5, 5, 6))
+    assert first.text == again.text and first.images == again.images
+    assert not np.array_equal(first.images[0].pixels, other.images[0].pixels)
+
+
+def test_modalities_can_be_demanded(mini):
+    reply = ask(mini, "a dog", modalities={"text", "image", "audio"})
+    assert produced(reply) == ["audio", "image"]
+    assert seen_in(reply, "image")["thing"] == seen_in(reply, "audio")["source"] == "dog"
+
+
+def test_what_the_world_does_not_hold_is_said_to_be_unknown(mini):
+    rng = np.random.default_rng(0)
+    stripes = np.indices((200, 240)).sum(0) % 23 * 11
+    crowd = np.clip(stripes[..., None] + rng.normal(0, 40, (200, 240, 3)), 0, 255).astype(np.uint8)
+    speech = np.cumsum(rng.normal(0, 1, 64_000)) / 400 * np.abs(np.sin(np.arange(64_000) / 900))
+    strangers = [
+        Image(crowd),
+        Audio(np.clip(speech, -1, 1).astype(np.float32), 16_000),
+        Video(np.stack([np.roll(crowd, 9 * shift, 1) for shift in range(16)]), 8.0),
+    ]
+    for stranger in strangers:
+        reply = ask(mini, "what is this?", stranger)
+        assert reply.text == mini.manifest.unknown_media.message, stranger.kind
+    # Its own pictures are of its world.
+    made = ask(mini, "draw a yellow star")
+    assert parse(ask(mini, "what is this?", made.images[0]).text)["thing"] == "star"
+
+
+def test_small_talk_makes_no_media_and_a_number_of_steps_is_heeded(mini):
+    assert produced(ask(mini, "hello, who are you?")) == []
+    reply = ask(mini, "draw a red ball", settings=GenerationSettings.from_dict({"image": {"steps": 4}}))
+    (part,) = (part for part in reply.parts if isinstance(part, MediaPart))
+    assert part.details["steps"] == 4
