@@ -25,7 +25,7 @@ MINI_RECIPES = {
     "image": Recipe(steps=7600, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200, muon=True),
     "image-again": Recipe(steps=1000, learning_rate=6e-4, batch=32, average=0.995, warmup=50, muon=True),
     "audio-vae": Recipe(steps=1200, learning_rate=1.5e-3, batch=16, average=0.998),
-    "vocoder": Recipe(steps=2000, learning_rate=1e-3, batch=16, average=0.998, precision="fp32"),
+    "vocoder": Recipe(steps=6000, learning_rate=1e-3, batch=16, average=0.998, precision="fp32"),
     "audio": Recipe(steps=1800, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200, muon=True),
     "video": Recipe(steps=1300, learning_rate=1e-3, batch=16, average=0.998, warmup=200, muon=True),
     "video-again": Recipe(steps=2500, learning_rate=1.5e-3, batch=16, average=0.995, warmup=50, muon=True),
