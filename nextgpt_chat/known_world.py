@@ -55,16 +55,20 @@ class KnownWorld:
         """``known``: kind → features (V, D) of each of the world's media; ``calibration``: of others, not fitted.
 
         The threshold is the distance that a share ``false_alarm`` of the calibration exceeds. Raises ValueError for
-        fewer than 20 media.
+        fewer than 20 media of a kind on either side.
         """
         if not 0 < false_alarm < 1:
             raise ValueError(f"false_alarm is {false_alarm}; it must be between 0 and 1")
         references = {}
         for kind, media in known.items():
-            if min(len(media), len(calibration[kind])) < 20:
-                raise ValueError(f"{len(media)} media of {kind!r} are too few to know a world by; give at least 20")
+            held = calibration.get(kind, ())
+            if min(len(media), len(held)) < 20:
+                raise ValueError(
+                    f"{len(media)} media of {kind!r} and {len(held)} for the threshold are too few to know a world by; "
+                    "give at least 20 of each"
+                )
             mean, whitening = _gaussian(torch.cat(list(media)))
-            distances = [_Reference(1.0, mean, whitening).distance(views) for views in calibration[kind]]
+            distances = [_Reference(1.0, mean, whitening).distance(views) for views in held]
             references[kind] = _Reference(_upper_quantile(torch.tensor(distances), false_alarm), mean, whitening)
         return cls(references)
 

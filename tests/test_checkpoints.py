@@ -371,6 +371,8 @@ def test_a_broken_reference_is_a_checkpoint_error(tmp_path):
             KnownWorld.load(tmp_path / name)
     with pytest.raises(ValueError, match="too few"):
         KnownWorld.fit({"image": plane(5, 0)}, {"image": plane(30, 0)})
+    with pytest.raises(ValueError, match=r"30 media of 'image' and 0 .* too few"):
+        KnownWorld.fit({"image": plane(30, 0)}, {"audio": plane(30, 0)})
 
 
 def test_an_unfinished_shipped_checkpoint_says_how_to_finish_it(tmp_path, monkeypatch):

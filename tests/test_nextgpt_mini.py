@@ -1,27 +1,26 @@
 """The shipped checkpoint does what it is for: a few held-out cases of every direction, judged by the programs that
 also measure it in full (``python -m nextgpt_chat evaluate picturebook``)."""
 
-from pathlib import Path
+import random
 
 import numpy as np
 import pytest
 
 from nextgpt_chat import Conversation, GenerationSettings, NextGPTPipeline
 from nextgpt_chat.content import Audio, Image, MediaPart, Video
+from nextgpt_chat.evaluation import requests
 from nextgpt_chat.evaluation.cases import attributes, choose, judged
 from nextgpt_chat.evaluation.picturebook import medium_of, produced, seen_in
 from nextgpt_chat.picturebook import Sound, parse
+from tests.shipped import NEXTGPT_MINI, needs_nextgpt_mini
 
-CHECKPOINT = Path(__file__).resolve().parents[1] / "checkpoints" / "nextgpt-mini"
-pytestmark = pytest.mark.skipif(
-    not (CHECKPOINT / "nextgpt.json").exists(), reason="checkpoints/nextgpt-mini is not there yet"
-)
+pytestmark = needs_nextgpt_mini
 CASES = {"image": 5, "audio": 5, "video": 3}
 
 
 @pytest.fixture(scope="module")
 def mini():
-    return NextGPTPipeline.from_pretrained(CHECKPOINT, device="cpu")
+    return NextGPTPipeline.from_pretrained(NEXTGPT_MINI, device="cpu")
 
 
 def ask(mini, text, *files, conv=None, seed=1, **given):
@@ -30,21 +29,11 @@ def ask(mini, text, *files, conv=None, seed=1, **given):
     return mini.reply(conv, seed=seed, **given)
 
 
-def requested(kind, value):
-    words = attributes(value)
-    if kind == "audio":
-        return f"play the sound of a {value.source}, {value.speed} at {value.pitch} pitch"
-    scene = f"a {words['size']} {words['colour']} {words['thing']} on the {words['position']}"
-    if kind == "image":
-        return f"draw {scene}"
-    return f"make a clip of a {words['colour']} {words['thing']} that {words['motion']}"
-
-
 @pytest.mark.parametrize(("kind", "named"), [("image", "thing"), ("audio", "source"), ("video", "thing")])
 def test_what_is_asked_for_is_made(mini, kind, named):
     right = 0
     for case, value in enumerate(choose(kind, CASES[kind], seed=3)):
-        reply = ask(mini, requested(kind, value), seed=case)
+        reply = ask(mini, requests.make(kind, value, random.Random(case)), seed=case)
         assert produced(reply) == [kind] and reply.text
         right += seen_in(reply, kind)[named] == judged(kind, value)[named]
     assert right >= CASES[kind] - 1
@@ -54,7 +43,7 @@ def test_what_is_asked_for_is_made(mini, kind, named):
 def test_what_is_shown_is_named(mini, kind, named):
     right = 0
     for case, value in enumerate(choose(kind, 6, seed=4)):
-        reply = ask(mini, "please describe this", medium_of(value, case))
+        reply = ask(mini, requests.describe(kind, random.Random(case)), medium_of(value, case))
         assert produced(reply) == []
         right += parse(reply.text).get(named) == attributes(value)[named]
     assert right >= 5

@@ -16,8 +16,7 @@ from nextgpt_chat.web import PageOptions, launch
 from nextgpt_chat.web.answers import FOLDER, Answers, file_name, make_answers
 from nextgpt_chat.web.examples import make_examples
 from tests.fake_pipeline import FakePipeline
-
-SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints" / "nextgpt-mini"
+from tests.shipped import NEXTGPT_MINI
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +53,11 @@ def test_without_answers_or_with_a_damaged_one_the_model_is_asked(examples, answ
     assert Answers(checkpoint).to(examples[0]) is None
 
 
-@pytest.mark.skipif(not (SHIPPED / FOLDER).exists(), reason="nextgpt-mini has no answers made beforehand yet")
+@pytest.mark.skipif(not (NEXTGPT_MINI / FOLDER).exists(), reason="nextgpt-mini has no answers made beforehand yet")
 def test_the_shipped_answers_are_to_the_cards_as_they_are(examples):
     for example in examples:
-        assert Answers(SHIPPED).to(example) is not None, example.direction
-        asked = Conversation.load(SHIPPED / FOLDER / file_name(example)).turns[0]
+        assert Answers(NEXTGPT_MINI).to(example) is not None, example.direction
+        asked = Conversation.load(NEXTGPT_MINI / FOLDER / file_name(example)).turns[0]
         for part, path in zip(asked.media, example.files, strict=True):
             stored, drawn = array_of(part.media), array_of(read_media(path))
             assert stored.shape == drawn.shape and np.abs(stored.astype(float) - drawn).mean() < 4, example.direction

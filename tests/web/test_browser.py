@@ -3,7 +3,6 @@
 import re
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +12,12 @@ from nextgpt_chat.errors import CheckpointError
 from nextgpt_chat.web import PageOptions, launch
 from tests.chromium import FLAGS
 from tests.fake_pipeline import FakePipeline
+from tests.shipped import NEXTGPT_MINI, needs_nextgpt_mini
 
 pytestmark = pytest.mark.browser
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = sync_api.expect
 
-CHECKPOINT = Path(__file__).resolve().parents[2] / "checkpoints" / "nextgpt-mini"
 PATIENCE = 60_000
 """Milliseconds; the machine may be busy with other things."""
 expect.set_options(timeout=PATIENCE)
@@ -244,13 +243,13 @@ def test_a_model_that_cannot_be_loaded_is_said_and_the_message_given_back(open_p
         app.close()
 
 
-@pytest.mark.skipif(not (CHECKPOINT / "nextgpt.json").exists(), reason="checkpoints/nextgpt-mini is not there yet")
+@needs_nextgpt_mini
 def test_the_shipped_checkpoint_draws_a_red_car_and_names_a_sound(open_page, tmp_path):
     from nextgpt_chat.picturebook import SAMPLE_RATE, Sound, play
     from nextgpt_chat.pipeline import NextGPTPipeline
 
-    options = PageOptions(checkpoint=str(CHECKPOINT), port=0, data_dir=str(tmp_path))
-    app = launch(lambda: NextGPTPipeline.from_pretrained(CHECKPOINT, device="cpu"), options, block=False, quiet=True)
+    options = PageOptions(checkpoint=str(NEXTGPT_MINI), port=0, data_dir=str(tmp_path))
+    app = launch(lambda: NextGPTPipeline.from_pretrained(NEXTGPT_MINI, device="cpu"), options, block=False, quiet=True)
     try:
         page = open_page(app.page.local_url)
         send(page, "draw a red car")
