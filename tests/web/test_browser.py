@@ -127,6 +127,29 @@ def test_stop_ends_the_reply_and_the_talk_goes_on(page, slow):
     expect(page.locator("#chatbot")).to_contain_text("You said: hello again", timeout=PATIENCE)
 
 
+def test_what_is_sent_during_a_reply_is_given_back_and_said(page, slow):
+    send(page, "many words")
+    expect(page.locator("#chatbot")).to_contain_text("word3")
+    send(page, "and now?")
+    expect(page.locator(".toast-body, .toast-wrap").first).to_contain_text("still being made")
+    expect(page.locator("#composer textarea")).to_have_value("and now?")
+    page.locator("#stop").click()
+    await_end(page)
+    assert page.locator("#chatbot .user.message").count() == 1
+
+
+def test_a_message_sent_twice_in_a_row_is_said_once(page, slow):
+    page.locator("#composer textarea").fill("many words")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    expect(page.locator("#chatbot")).to_contain_text("word3")
+    page.locator("#stop").click()
+    await_end(page)
+    expect(page.locator("#chatbot")).to_contain_text("Stopped.")
+    assert page.locator("#chatbot .user.message").count() == 1
+    expect(page.locator("#composer textarea")).to_have_value("")
+
+
 def test_retry_undo_and_clear(page):
     picture = page.locator("#chatbot .bot.message img:not(.preview)")
     send(page, "draw first")

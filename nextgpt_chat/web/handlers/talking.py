@@ -45,6 +45,10 @@ class Talking:
         """A message from the composer."""
         session = self.visits.session(session_id, request)
         text, files = (message or {}).get("text") or "", list((message or {}).get("files") or [])
+        job = session.talk.job
+        if job is not None and text == words_of(job.turns[-1]):  # pressed twice: it is being answered
+            yield gr.skip(), gr.skip(), gr.skip(), session.id, gr.skip()
+            return
         yield from self._turn(session, lambda: self.service.send(session, text, files), text, files)
 
     def send_example(
