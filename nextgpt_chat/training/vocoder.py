@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from ..picturebook import play
-from . import mel, worlddata
+from . import between, mel, worlddata
 from .loop import Recipe, fit, step_rng
 
 RESOLUTIONS = ((2048, 240), (1024, 120), (512, 50), (128, 16))
@@ -48,14 +48,34 @@ def spectral_loss(output: Tensor, target: Tensor) -> tuple[Tensor, dict[str, flo
     return torch.stack(losses).mean() + 4 * error, {"log-mel error": float(error.detach()) * mel.SPREAD}
 
 
-def train_vocoder(vocoder: SpeechT5HifiGan, recipe: Recipe, run: Path, *, resume: bool = True) -> dict[str, float]:
-    """Fit ``vocoder`` to half-second pieces of training sounds."""
+def training_wave(rng: np.random.Generator, between_share: float) -> np.ndarray:
+    """A sound of the training values, or with this probability one at a pitch between the words."""
+    value, seed = worlddata.pick(worlddata.sounds(), rng), worlddata.new_seed(rng)
+    if rng.random() < between_share:
+        return between.render_between(value, seed, rng)[0].samples
+    return play(value, seed)
+
+
+def train_vocoder(
+    name: str,
+    vocoder: SpeechT5HifiGan,
+    recipe: Recipe,
+    run: Path,
+    *,
+    between_share: float = 0.0,
+    resume: bool = True,
+) -> dict[str, float]:
+    """Fit ``vocoder`` to half-second pieces of sounds; ``name``, ``run`` and ``resume`` are as in ``loop.fit``.
+
+    ``between_share``: of sounds between the words. Of the world's own only, a vocoder learns the pitches by heart
+    (measured: of held-out sounds a low phone and a train at normal pitch were none of 25 right, all others 75 of 75).
+    """
     device = next(vocoder.parameters()).device
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = step_rng(recipe.seed, step)
-        values = [worlddata.pick(worlddata.sounds(), rng) for _ in range(recipe.batch)]
-        waves = torch.from_numpy(np.stack([play(value, worlddata.new_seed(rng)) for value in values])).to(device)
+        waves = np.stack([training_wave(rng, between_share) for _ in range(recipe.batch)])
+        waves = torch.from_numpy(waves).to(device)
         spectrum = mel.log_mel(waves)
         starts = rng.integers(0, spectrum.shape[1] - PIECE_FRAMES + 1, recipe.batch)
         pieces = torch.stack([s[a : a + PIECE_FRAMES] for s, a in zip(spectrum, starts, strict=True)])
@@ -64,6 +84,6 @@ def train_vocoder(vocoder: SpeechT5HifiGan, recipe: Recipe, run: Path, *, resume
         return spectral_loss(vocoder(pieces).float(), wanted)
 
     vocoder.train()
-    result = fit("vocoder", recipe, {"vocoder": vocoder}, loss, run, resume=resume)
+    result = fit(name, recipe, {"vocoder": vocoder}, loss, run, resume=resume)
     vocoder.eval()
     return result
