@@ -78,7 +78,7 @@ def test_a_run_is_read_as_it_was_trained(pipe, talk, monkeypatch):
     run = slice(start, start + len(segment.ids))
     with torch.no_grad():
         states = model.language_model.states(embeds, mask)
-        expected = model._project("audio", states[:, run], embeds[:, run])
+        expected = model.conditioning_of("audio", states[:, run], embeds[:, run])
     assert torch.allclose(conditioned[0], expected, atol=1e-5)
 
 

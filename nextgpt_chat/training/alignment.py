@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,7 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..content import MEDIA_KINDS
 from ..language_model import LORA_TARGETS
-from ..model import Example, Losses, NextGPTModel
+from ..model import Example, Losses, NextGPTModel, squared_error
 from ..picturebook.dialogues import Dialogue, MediaSlot
 from ..picturebook.values import words
 from ..prompting import SignalSegment, make_template
@@ -144,11 +145,12 @@ def freeze_for_stage(
     all_rows: bool = False,
     alpha: float | None = None,
     targets: Sequence[str] = LORA_TARGETS,
+    projections: bool = True,
 ) -> list[nn.Parameter]:
     """Leave trainable just what the stage trains, adding the adapter that holds it; returns those parameters.
 
     ``rank``, ``alpha`` and ``targets`` are the LoRA of stage 3, if the model has none yet (see
-    ``LanguageModel.add_adapter``).
+    ``LanguageModel.add_adapter``). ``projections``: whether the output projections are trained in stages 2 and 3.
 
     ``all_rows`` trains every token's row, as the original does without meaning to (its resized embeddings stay
     trainable in every stage); ours are the signal tokens' rows and the media marks'.
@@ -162,7 +164,7 @@ def freeze_for_stage(
             lm.add_adapter(token_rows=rows)
     else:
         lm.add_adapter(rank=rank if stage == 3 else 0, alpha=alpha, targets=targets, token_rows=rows)
-        model.output_projection.requires_grad_(True)
+        model.output_projection.requires_grad_(projections)
         model.input_projection.requires_grad_(stage == 3)
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
@@ -177,15 +179,23 @@ def train_stage(
     *,
     rank: int = 16,
     all_rows: bool = False,
+    projections: bool = True,
     resume: bool = True,
     evaluate: Callable[[int], dict[str, float]] | None = None,
 ) -> dict[str, float]:
-    """Run one stage on the dialogues that ``draw`` makes."""
-    trained = freeze_for_stage(model, stage, rank=rank, all_rows=all_rows)
+    """Run one stage on the dialogues that ``draw`` makes.
+
+    Without ``projections``, stage 2 teaches the signal tokens alone (``decoding_side`` goes on from there).
+    """
+    trained = freeze_for_stage(model, stage, rank=rank, all_rows=all_rows, projections=projections)
     share = sum(p.numel() for p in trained) / sum(p.numel() for p in model.parameters())
     print(f"stage {stage} trains {share:.1%} of the parameters (decoders not counted)")
     fused = nullcontext if model.language_model.device.type == "cuda" else lambda: sdpa_kernel(SDPBackend.MATH)
-    steps = {1: model.captioning_loss, 2: model.alignment_loss, 3: model.instruction_loss}
+    steps = {
+        1: model.captioning_loss,
+        2: partial(model.alignment_loss, measure=squared_error) if projections else model.captioning_loss,
+        3: partial(model.instruction_loss, measure=squared_error),
+    }
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = random.Random(int(step_rng(recipe.seed, step).integers(2**31)))

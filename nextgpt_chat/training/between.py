@@ -14,18 +14,31 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ..content import Audio, Image, Video
 from ..picturebook import CLIP_FPS, SAMPLE_RATE, animate, captions, draw, play
-from ..picturebook.dialogues import Dialogue, DialogueTurn
+from ..picturebook.dialogues import Dialogue
 from ..picturebook.drawing import RGB, SHADES
 from ..picturebook.reading import parse
 from ..picturebook.sounds import PITCH_FACTORS
-from ..picturebook.values import COLOURS, HELD_OUT_LOOKS, HELD_OUT_PITCHES, POSITIONS, Clip, Scene, Sound
+from ..picturebook.values import (
+    COLOURS,
+    HELD_OUT_LOOKS,
+    HELD_OUT_PITCHES,
+    PITCHES,
+    PLACES,
+    POSITIONS,
+    SIZES,
+    SOUNDS,
+    SPEEDS,
+    THINGS,
+    Clip,
+    Scene,
+    Sound,
+)
 from . import worlddata
 
 NEAR_COLOUR = 70.0
@@ -118,22 +131,46 @@ def with_invented_pitch(spoken: list[tuple[str, str]], rng: random.Random) -> li
     return [(role, _SAID_PITCH.sub(word, words)) for role, words in spoken]
 
 
-def asked_otherwise(dialogue: Dialogue, others: Mapping[str, Sequence[str]], rng: random.Random) -> Dialogue:
-    """A request for one medium, and its reply, with another word for the colour or the pitch where both say it once;
-    the caption that the decoder is conditioned on leaves it out. Any other dialogue is returned as it is.
+_LOOKS = (*COLOURS, *SIZES, *POSITIONS, *PLACES)
+ASKED_WORDS = {
+    "thing": _LOOKS,
+    "colour": tuple(word for word in (*THINGS, *_LOOKS) if word not in COLOURS),
+    "source": (*PITCHES, *SPEEDS),
+    "pitch": tuple(word for word in (*SOUNDS, *SPEEDS) if word not in PITCHES),
+}
+"""Attribute → words of captions that are never said of it."""
+ASKED_SHARE = 0.7
+"""Of the words that may be replaced."""
 
-    ``others``: "colour" and "pitch" → words that are never said of them.
+
+def asked_otherwise(dialogue: Dialogue, rng: random.Random) -> Dialogue:
+    """A request for one medium, its reply and the decoder's caption, with other words for the thing and its colour or
+    the source and its pitch, where request and reply both say them once ("draw a big sky clock"). Any other dialogue is
+    returned as it is.
+
+    It is for output projections what an invented pitch is for words: they learn to pass on what is said, not which
+    pairs there are.
     """
     if len(dialogue.turns) != 2 or dialogue.turns[0].slots or len(dialogue.turns[1].slots) != 1:
         return dialogue
     (slot,) = dialogue.turns[1].slots
-    name = "pitch" if isinstance(slot.value, Sound) else "colour"
-    said = re.compile(rf"\b{worlddata.attributes(slot.value)[name]}\b")
-    if any(len(said.findall(turn.text)) != 1 for turn in dialogue.turns):
+    texts, words = [slot.caption, *(turn.text for turn in dialogue.turns)], worlddata.attributes(slot.value)
+    replaced = {
+        words[name]: rng.choice(other)
+        for name, other in ASKED_WORDS.items()
+        if name in words and all(len(re.findall(rf"\b{words[name]}\b", text)) == 1 for text in texts)
+        if rng.random() < ASKED_SHARE
+    }
+    if not replaced:
         return dialogue
-    word, unnamed = rng.choice(others[name]), replace(slot, caption=unnamed_caption(slot.value))
+    said = re.compile(rf"\b({'|'.join(replaced)})\b")
 
-    def changed(turn: DialogueTurn) -> DialogueTurn:
-        return replace(turn, parts=tuple(said.sub(word, p) if isinstance(p, str) else unnamed for p in turn.parts))
+    def changed(text: str) -> str:
+        return said.sub(lambda found: replaced[found[0]], text)
 
-    return replace(dialogue, turns=tuple(map(changed, dialogue.turns)), answers={})
+    shown = replace(slot, caption=changed(slot.caption))
+    turns = (
+        replace(turn, parts=tuple(changed(part) if isinstance(part, str) else shown for part in turn.parts))
+        for turn in dialogue.turns
+    )
+    return replace(dialogue, turns=tuple(turns), answers={})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..language_model import LanguageModel
 from ..model import NextGPTModel
 from ..picturebook.dialogues import Dialogue, dialogue
 from ..projections import InputProjection, OutputProjectionConfig, build_output_projection
-from . import alignment
+from . import alignment, decoding_side
 from .between import asked_otherwise
 from .word_vectors import other_words, with_other_words
 from .workshop import Workshop
@@ -75,7 +76,7 @@ def save_stage(w: Workshop, stage: int, model: NextGPTModel) -> None:
     torch.save(state, folder / "projections.pt")
 
 
-READING_SHARE, ASKING_SHARE = 0.2, 0.1
+READING_SHARE, ASKING_SHARE = 0.15, 0.25
 """Of stage 3's dialogues: descriptions, and requests, in other words than the world's. The pairs that are held out
 never occur in the rest, and the language model would unlearn to say them."""
 
@@ -98,7 +99,7 @@ def stage_dialogue(
         if share < READING_SHARE:
             return with_other_words(dialogue(rng, kind=rng.choice(DESCRIBING)), others, rng)
         if share < READING_SHARE + ASKING_SHARE:
-            return asked_otherwise(dialogue(rng, kind=rng.choice(MAKING)), others, rng)
+            return asked_otherwise(dialogue(rng, kind=rng.choice(MAKING)), rng)
         return dialogue(rng)
 
     def draw_one(rng: random.Random) -> Dialogue:
@@ -115,6 +116,19 @@ def training_template(w: Workshop) -> str:
     manifest = w.base_manifest()
     name = "clean" if manifest is None else manifest.template
     return "v0-as-trained" if name == "v0" else name
+
+
+def _train_output_projection(w: Workshop, kind: str, model: NextGPTModel, examples: alignment.Examples) -> float:
+    """The second half of stage 2 for one kind of medium; returns its minutes."""
+    began = time.monotonic()
+    states = decoding_side.states_of(
+        kind, model, examples, lambda rng: dialogue(rng, kind=f"make_{kind}"), w.sizes.kept_states
+    )
+    kept = (time.monotonic() - began) / 60
+    name = f"stage2-{kind}"
+    run, projection = w.state("stage2") / kind, model.output_projection[kind]
+    result = decoding_side.train_projection(name, projection, states, w.recipe(name), run, resume=w.resume)
+    return kept + result["minutes"]
 
 
 def train_alignment(stage: int) -> Callable[[Workshop], dict[str, Any]]:
@@ -134,8 +148,11 @@ def train_alignment(stage: int) -> Callable[[Workshop], dict[str, Any]]:
             w.recipe(f"stage{stage}"),
             w.state(f"stage{stage}"),
             rank=w.sizes.lora_rank,
+            projections=stage != 2,
             resume=w.resume,
         )
+        if stage == 2:
+            result["minutes"] += sum(_train_output_projection(w, kind, model, examples) for kind in model.decoders)
         save_stage(w, stage, model)
         return result
 

@@ -26,19 +26,25 @@ MINI_RECIPES = {
     "image-again": Recipe(steps=1000, learning_rate=6e-4, batch=32, average=0.995, warmup=50, muon=True),
     "audio-vae": Recipe(steps=1200, learning_rate=1.5e-3, batch=16, average=0.998),
     "vocoder": Recipe(steps=6000, learning_rate=1e-3, batch=16, average=0.998, precision="fp32"),
+    "vocoder-again": Recipe(steps=2000, learning_rate=5e-4, batch=16, average=0.995, warmup=50, precision="fp32"),
     "audio": Recipe(steps=1800, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200, muon=True),
     "video": Recipe(steps=1300, learning_rate=1e-3, batch=16, average=0.998, warmup=200, muon=True),
     "video-again": Recipe(steps=2500, learning_rate=1.5e-3, batch=16, average=0.995, warmup=50, muon=True),
     "stage1": Recipe(steps=600, learning_rate=1e-2, batch=32, average=0.99, warmup=50, weight_decay=0.1),
     "stage2": Recipe(steps=1500, learning_rate=2e-3, batch=32, average=0.99, weight_decay=0.0),
-    "stage3": Recipe(steps=2500, learning_rate=1e-3, batch=16, average=0.998, weight_decay=0.0),
+    "stage2-image": Recipe(steps=1500, learning_rate=5e-3, batch=64, average=0.99, weight_decay=0.0),
+    "stage2-audio": Recipe(steps=600, learning_rate=5e-3, batch=64, average=0.99, weight_decay=0.0),
+    "stage2-video": Recipe(steps=1500, learning_rate=5e-3, batch=64, average=0.99, weight_decay=0.0),
+    "stage3": Recipe(steps=2000, learning_rate=2e-3, batch=16, average=0.998, weight_decay=0.0),
 }
 
 FURTHER_RUNS = {
     "imagebind": ("imagebind-audio", "imagebind-vision", "imagebind-text"),
     "lm": ("lm-again",),
     "image": ("image-again",),
+    "vocoder": ("vocoder-again",),
     "video": ("video-again",),
+    "stage2": ("stage2-image", "stage2-audio", "stage2-video"),
 }
 """Stage → its runs after the first, each with a recipe of its own."""
 
@@ -67,8 +73,10 @@ class Sizes:
     cached_pictures: int = 12_000
     cached_clips: int = 8_000
     cached_sounds: int = 8_000
-    output_projection: tuple[int, int, int, int] = (128, 2, 4, 512)
+    output_projection: tuple[int, int, int, int] = (192, 2, 4, 512)
     """hidden width, layers, heads, feed-forward width"""
+    kept_states: int = 9_600
+    """requests of each kind that stage 2 teaches the output projections with"""
     lora_rank: int = 16
     recipes: dict[str, Recipe] = field(default_factory=lambda: dict(MINI_RECIPES))
 
@@ -127,6 +135,7 @@ def _tiny() -> Sizes:
         cached_clips=8,
         cached_sounds=32,
         output_projection=(32, 1, 2, 64),
+        kept_states=8,
         lora_rank=4,
         recipes=few,
     )

@@ -110,7 +110,8 @@ three stages. ImageBind is trained by contrasting media with captions and, besid
 that are thrown away afterwards; then each tower by itself, until an embedding is the sum of fixed directions, one for
 each word (`training/codes.py`). The language model is trained on text alone, but in its second run most media are one
 vector of words (`training/word_vectors.py`), for after plain text it had no way to unpack what a medium's one position
-holds. Sizes: `{sizes}`.
+holds. In stage 2 the signal tokens are learned first, then the output projections, from the language model's states
+that are computed once, by the squared distance (`training/decoding_side.py`). Sizes: `{sizes}`.
 
 {table}
 
