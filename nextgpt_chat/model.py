@@ -297,9 +297,11 @@ class NextGPTModel(nn.Module):
         return Losses(total, cross_entropy, distances, accuracy)
 
     @torch.no_grad()
-    def signal_states(self, kind: str, examples: Sequence[Example]) -> SignalStates | None:
+    def signal_states(
+        self, kind: str, examples: Sequence[Example], known: Mapping[str, Tensor] | None = None
+    ) -> SignalStates | None:
         """What the output projection of a kind is given, and should make of it; None if no example has a target."""
-        embeds, mask, _ = self.batch(examples)
+        embeds, mask, _ = self.batch(examples, known)
         return self._at_signals(kind, examples, self.language_model.states(embeds, mask), embeds)
 
     def _at_signals(

@@ -11,6 +11,7 @@ import torch
 
 from ..content import Audio
 from ..errors import LimitError
+from . import mel as mel_scale
 from . import sampling
 from .base import Decoder, one_or_list
 from .conditioner import encode_with_clap
@@ -105,12 +106,11 @@ class AudioDecoder(Decoder):
         sampling.check_stop(should_stop)
         return self.vocode(mel, seconds=seconds)
 
-    @torch.no_grad()
     def vocode(self, mel: torch.Tensor, *, seconds: float | None = None) -> list[Audio]:
         """Sounds of log-mel spectrograms (B, frames, bins), in the units the vocoder was trained on."""
-        waves = self.vocoder(mel.to(self.vocoder.device, self.vocoder.dtype)).float().cpu()
+        waves = waves_of(self.vocoder, mel)
         count = waves.shape[-1] if seconds is None else int(seconds * self.rate)
-        samples = waves.reshape(len(mel), -1)[:, :count].clamp(-1, 1).numpy()
+        samples = waves[:, :count].clamp(-1, 1).numpy()
         return [Audio(np.ascontiguousarray(one), self.rate) for one in samples]
 
     def _preview(self, latents: torch.Tensor) -> PIL.Image.Image | None:
@@ -121,3 +121,14 @@ class AudioDecoder(Decoder):
         low, high = mel.min(), mel.max()
         grey = ((mel - low) / (high - low).clamp(min=1e-6) * 255).round().byte()
         return PIL.Image.fromarray(grey.T.flip(0).cpu().numpy()).convert("RGB")
+
+
+@torch.no_grad()
+def waves_of(vocoder: Any, mel: torch.Tensor) -> torch.Tensor:
+    """What a vocoder makes of log-mel spectrograms (B, frames, bins): (B, n), on the CPU.
+
+    Where its configuration has ``phase_rounds``, as nextgpt-mini's, so many are added (``mel.invert``).
+    """
+    waves = vocoder(mel.to(vocoder.device, vocoder.dtype)).float().cpu().reshape(len(mel), -1)
+    rounds = getattr(vocoder.config, "phase_rounds", 0)
+    return mel_scale.invert(mel.cpu(), waves, rounds) if rounds else waves

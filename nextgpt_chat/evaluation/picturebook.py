@@ -18,9 +18,9 @@ import torch
 from ..config import GenerationSettings
 from ..content import Audio, Image, Media, MediaPart, Reply, Video
 from ..conversation import Conversation
+from ..decoders.mel import log_mel
 from ..picturebook import CLIP_FPS, SAMPLE_RATE, parse, values
 from ..picturebook.values import Clip, Scene, Sound, Value
-from ..training.mel import log_mel
 from . import gates, requests
 from .cases import ATTRIBUTES, NAMES, attributes, choose, judged, pool, render
 from .gates import judge_medium

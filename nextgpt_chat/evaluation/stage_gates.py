@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from transformers import SpeechT5HifiGan
 
 from ..config import TextSettings
 from ..content import MediaPart, TextPart, Turn
-from ..decoders import DECODERS
+from ..decoders import DECODERS, mel
+from ..decoders.audio import waves_of
 from ..errors import NextGPTError
 from ..imagebind import load_imagebind
 from ..language_model import LanguageModel, TextPiece
@@ -25,7 +27,7 @@ from ..model import NextGPTModel
 from ..picturebook import captions, parse
 from ..picturebook.dialogues import Dialogue, MediaSlot, as_text, dialogue
 from ..prompting import TextSegment, make_template
-from ..training import alignment, joining, mel, worlddata
+from ..training import alignment, joining, worlddata
 from ..training.contrastive import embed_values, render
 from ..training.workshop import Workshop
 from .cases import NAMES, judged
@@ -107,20 +109,11 @@ def to_mel(samples: np.ndarray) -> Tensor:
     return mel.log_mel(torch.from_numpy(np.ascontiguousarray(samples)))
 
 
-def speak(w: Workshop) -> Callable[[Tensor], Tensor]:
-    vocoder = SpeechT5HifiGan.from_pretrained(w.part("vocoder")).eval()
-
-    @torch.no_grad()
-    def vocode(spectra: Tensor) -> Tensor:
-        return vocoder(spectra)
-
-    return vocode
-
-
 def speech_gate(w: Workshop) -> dict[str, Row]:
-    rows = vocoder_gate(to_mel, speak(w), 150)
+    speak = partial(waves_of, SpeechT5HifiGan.from_pretrained(w.part("vocoder")).eval())
+    rows = vocoder_gate(to_mel, speak, 150)
     if w.part("audio-vae").exists():
-        rows |= mel_gate(AutoencoderTiny.from_pretrained(w.part("audio-vae")).eval(), to_mel, speak(w), 150)
+        rows |= mel_gate(AutoencoderTiny.from_pretrained(w.part("audio-vae")).eval(), to_mel, speak, 150)
     return rows
 
 
@@ -169,8 +162,7 @@ def conditioned(model: NextGPTModel, n: int = 100) -> dict[str, Row]:
     for kind, decoder in model.decoders.items():
         for number in range(n):
             one = dialogue(rng, held_out=True, kind=f"make_{kind}")
-            batch, _ = examples.batch([one], text=False)
-            states = model.signal_states(kind, batch)
+            states = model.signal_states(kind, *examples.batch([one], text=False))
             made = model.conditioning_of(kind, states.hidden, states.embeddings).float()
             (value,) = [slot.value for turn in one.turns for slot in turn.slots]
             for name, right in judged(kind, value).items():

@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 import random
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from ..picturebook import CLIP_FPS, SAMPLE_RATE, animate, captions, draw, play
 from ..picturebook.dialogues import Dialogue
 from ..picturebook.drawing import RGB, SHADES
 from ..picturebook.reading import parse
-from ..picturebook.sounds import PITCH_FACTORS
+from ..picturebook.sounds import PITCH_FACTORS, PITCH_JITTER
 from ..picturebook.values import (
     COLOURS,
     HELD_OUT_LOOKS,
@@ -99,6 +100,51 @@ def unnamed_caption(value: Scene | Clip | Sound) -> str:
 def word_octaves(sound: Sound) -> float:
     """The octaves of a sound's word for its pitch above the normal one."""
     return math.log2(PITCH_FACTORS[sound.pitch])
+
+
+@dataclass(frozen=True)
+class TenthsSound:
+    """A sound whose pitch is a number of tenths of an octave above the normal one."""
+
+    source: str
+    speed: str
+    tenths: int
+
+
+@cache
+def tenths_sounds() -> tuple[TenthsSound, ...]:
+    """All of them from LOWEST to HIGHEST that are not near to a held-out pitch.
+
+    A word for a pitch means a place on this scale to every source. A decoder that has been told of each source two
+    pitches only makes a held-out one of either (measured: of held-out sounds the pitch was right in 48 %, of others in
+    98 %).
+    """
+    found = []
+    for source in SOUNDS:
+        reach = math.log2(LOWEST), math.log2(HIGHEST_OF.get(source, HIGHEST))
+        forbidden = [math.log2(factor) for word, factor in PITCH_FACTORS.items() if (source, word) in HELD_OUT_PITCHES]
+        for tenths in range(math.ceil(10 * reach[0]), math.floor(10 * reach[1]) + 1):
+            if all(abs(tenths / 10 - other) > NEAR_PITCH for other in forbidden):
+                found += [TenthsSound(source, speed, tenths) for speed in SPEEDS]
+    return tuple(found)
+
+
+def play_tenths(value: TenthsSound, seed: int) -> np.ndarray:
+    """As ``play``, the pitch up to 4 % off."""
+    off = np.random.default_rng(seed).uniform(1 - PITCH_JITTER, 1 + PITCH_JITTER)
+    return play(Sound(value.source, "normal", value.speed), seed, off * 2 ** (value.tenths / 10))
+
+
+def tenths_caption(value: TenthsSound | Sound) -> str:
+    """The canonical caption with a number for the pitch.
+
+    >>> tenths_caption(TenthsSound("phone", "fast", -9)), tenths_caption(Sound("phone", "high", "fast"))
+    ('a phone rings at -9 pitch and fast speed', 'a phone rings at +7 pitch and fast speed')
+    """
+    if isinstance(value, Sound):
+        value = TenthsSound(value.source, value.speed, round(10 * word_octaves(value)))
+    said = captions(Sound(value.source, "normal", value.speed))[0]
+    return said.replace("normal pitch", f"{value.tenths:+d} pitch", 1)
 
 
 _SAID_PITCH = re.compile(r"\b\w+(?=[ -]pitch)", re.IGNORECASE)

@@ -1,7 +1,9 @@
-"""The second half of stage 2 (NExT-GPT, section 4): output projections learn from the language model's states, kept.
+"""The ends of stages 2 and 3 (NExT-GPT, sections 4 and 5): output projections learn from the language model's states,
+kept.
 
-The language model is frozen in this stage and its signal tokens are soon learned; from then on its states at them no
-longer change. So they are computed once, and a projection sees some hundred of them a second in place of ten.
+The language model is frozen in stage 2 and its signal tokens are soon learned; from then on its states at them no
+longer change, and after stage 3 neither. So they are computed once, and a projection sees some hundred of them a second
+in place of ten.
 """
 
 from __future__ import annotations
@@ -27,12 +29,12 @@ _WHITENED = 2_000  # runs that the variances are taken from
 def states_of(
     kind: str, model: NextGPTModel, examples: Examples, draw: Callable[[random.Random], Dialogue], count: int
 ) -> SignalStates:
-    """The states of ``count`` requests for one kind of medium, on the CPU in half precision: 4 GB for 9,600 clips and a
-    language model 4096 wide."""
+    """The states of ``count`` dialogues in which one kind of medium is made, on the CPU in half precision: 4 GB for
+    9,600 clips and a language model 4096 wide. Raises ValueError if ``draw`` makes none of them."""
     rng, made = random.Random(23), []
     for start in tqdm(range(0, count, 32), desc=f"states of {kind}", mininterval=5):
-        batch, _ = examples.batch([draw(rng) for _ in range(min(32, count - start))], text=False)
-        states = model.signal_states(kind, batch)
+        batch, known = examples.batch([draw(rng) for _ in range(min(32, count - start))], text=False)
+        states = model.signal_states(kind, batch, known)
         if states is None:
             raise ValueError(f"these dialogues ask for no {kind}")
         made.append([one.half().cpu() for one in (states.hidden, states.embeddings, states.captions)])
@@ -59,11 +61,18 @@ def whiten(projection: nn.Module, inputs: Tensor) -> None:
 
 
 def train_projection(
-    name: str, projection: nn.Module, states: SignalStates, recipe: Recipe, run: Path, resume: bool = True
+    name: str,
+    projection: nn.Module,
+    states: SignalStates,
+    recipe: Recipe,
+    run: Path,
+    *,
+    new: bool = True,
+    resume: bool = True,
 ) -> dict[str, float]:
-    """Train one output projection on kept states; ``name``, ``run`` and ``resume`` are as in ``loop.fit``."""
-    fresh = not (resume and (run / "state.pt").exists())
-    if fresh and hasattr(projection, "fc"):
+    """Train one output projection on kept states; ``name``, ``run`` and ``resume`` are as in ``loop.fit``. ``new``: it
+    knows nothing yet, and starts whitened."""
+    if new and hasattr(projection, "fc") and not (resume and (run / "state.pt").exists()):
         some = slice(0, _WHITENED)
         whiten(projection, states.hidden[some].float() + states.embeddings[some].float())
     device = next(projection.parameters()).device

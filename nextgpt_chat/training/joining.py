@@ -81,9 +81,12 @@ READING_SHARE, ASKING_SHARE = 0.15, 0.25
 never occur in the rest, and the language model would unlearn to say them."""
 
 
+Draw = Callable[[random.Random], Dialogue]
+
+
 def stage_dialogue(
     stage: int, makes: Collection[str] = MEDIA_KINDS, others: Mapping[str, Sequence[str]] | None = None
-) -> Callable[[random.Random], Dialogue]:
+) -> Draw:
     """What a stage is trained on: descriptions of media, requests for media, all dialogues.
 
     Args:
@@ -118,16 +121,31 @@ def training_template(w: Workshop) -> str:
     return "v0-as-trained" if name == "v0" else name
 
 
-def _train_output_projection(w: Workshop, kind: str, model: NextGPTModel, examples: alignment.Examples) -> float:
-    """The second half of stage 2 for one kind of medium; returns its minutes."""
+OWN_SHARE = 0.6
+"""Of the dialogues that an output projection learns from at the end of stage 3: requests for its own kind of medium."""
+
+
+def _train_output_projection(
+    w: Workshop, stage: int, kind: str, model: NextGPTModel, examples: alignment.Examples, draw: Draw
+) -> float:
+    """The end of stage 2 or 3 for one kind of medium; returns its minutes."""
+
+    def drawn(rng: random.Random) -> Dialogue:
+        if stage == 2 or rng.random() < OWN_SHARE:
+            return dialogue(rng, kind=f"make_{kind}")
+        while True:
+            one = draw(rng)
+            if any(slot.kind == kind for slot in one.turns[-1].slots):
+                return one
+
     began = time.monotonic()
-    states = decoding_side.states_of(
-        kind, model, examples, lambda rng: dialogue(rng, kind=f"make_{kind}"), w.sizes.kept_states
-    )
+    states = decoding_side.states_of(kind, model, examples, drawn, w.sizes.kept_states)
     kept = (time.monotonic() - began) / 60
-    name = f"stage2-{kind}"
-    run, projection = w.state("stage2") / kind, model.output_projection[kind]
-    result = decoding_side.train_projection(name, projection, states, w.recipe(name), run, resume=w.resume)
+    name = f"stage{stage}-{kind}"
+    run, projection = w.state(f"stage{stage}") / kind, model.output_projection[kind]
+    result = decoding_side.train_projection(
+        name, projection, states, w.recipe(name), run, new=stage == 2, resume=w.resume
+    )
     return kept + result["minutes"]
 
 
@@ -140,19 +158,20 @@ def train_alignment(stage: int) -> Callable[[Workshop], dict[str, Any]]:
         examples = alignment.Examples(model, embeddings, states, training_template(w))
         # A base's language model has never read word vectors.
         others = other_words(model.language_model) if w.base is None else None
+        draw = stage_dialogue(stage, model.language_model.signals.groups, others)
         result = alignment.train_stage(
             stage,
             model,
             examples,
-            stage_dialogue(stage, model.language_model.signals.groups, others),
+            draw,
             w.recipe(f"stage{stage}"),
             w.state(f"stage{stage}"),
             rank=w.sizes.lora_rank,
             projections=stage != 2,
             resume=w.resume,
         )
-        if stage == 2:
-            result["minutes"] += sum(_train_output_projection(w, kind, model, examples) for kind in model.decoders)
+        for kind in model.decoders if stage > 1 else ():
+            result["minutes"] += _train_output_projection(w, stage, kind, model, examples, draw)
         save_stage(w, stage, model)
         return result
 

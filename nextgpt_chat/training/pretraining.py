@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import CLIPTokenizer, RobertaTokenizer, SpeechT5HifiGan
 
 from ..content import Turn, array_of
-from ..decoders import DECODERS, fast_temporal_convolutions
+from ..decoders import DECODERS, fast_temporal_convolutions, mel
 from ..imagebind import ImageBind, save_imagebind
 from ..picturebook import CLIP_FRAMES, animate, captions, draw, play
 from ..picturebook.dialogues import as_text, dialogue
@@ -28,7 +28,6 @@ from . import (
     contrastive,
     diffusion,
     language,
-    mel,
     video_init,
     vocoder,
     word_vectors,
@@ -182,7 +181,9 @@ def load_vae(w: Workshop, name: str) -> AutoencoderTiny:
 
 
 BETWEEN_SHARE, BETWEEN_SHARE_AGAIN = 0.25, 0.5
-"""Of a decoder's batch: renderings between the words; and where pictures are trained again."""
+"""Of a decoder's batch: renderings between the words; and where pictures and sounds are trained again."""
+TENTHS_SHARE = 0.4
+"""Of a sound's captions where pitches are numbers: those of the world's own sounds that have one."""
 
 
 def _training_batches(
@@ -195,13 +196,17 @@ def _training_batches(
     count: int,
     arrange: Callable[[Tensor, int], Tensor] = lambda latents, count: latents,
     share: float = BETWEEN_SHARE,
+    tenths: bool = False,
 ) -> Callable[[np.random.Generator, int], tuple[Tensor, list[str]]]:
     """(rng, size) → latents and captions, of about ``count`` renderings and a third as many between the words.
 
     ``arrange``: (latents of all inputs, number of renderings) → one row a rendering. ``share``: of those between.
+    ``tenths``: sounds between the words have a number for their pitch, and some of the others too.
     """
 
-    def rows_of(label: str, renderer: Callable[[Any, int], np.ndarray], number: int) -> tuple[Tensor, list]:
+    def rows_of(
+        label: str, pool: tuple, renderer: Callable[[Any, int], np.ndarray], number: int
+    ) -> tuple[Tensor, list]:
         def batches() -> Iterator[tuple[list[int], Tensor]]:
             """The pool in random order, again and again."""
             rng = np.random.default_rng(29)
@@ -215,15 +220,22 @@ def _training_batches(
         latents, rows = diffusion.cached_latents(w.cache(label), vae, batches, number, label)
         return arrange(latents, len(rows)), [pool[row] for row in rows]
 
-    named, values = rows_of(name, render, count)
-    unnamed, others = rows_of(f"{name}-between", _render_between, count // 3)
+    named, values = rows_of(name, pool, render, count)
+    if tenths:
+        more, others = rows_of(f"{name}-tenths", between.tenths_sounds(), between.play_tenths, count // 2)
+    else:
+        more, others = rows_of(f"{name}-between", pool, _render_between, count // 3)
+
+    def say(value: Any, rng: np.random.Generator) -> str:
+        return between.tenths_caption(value) if tenths and rng.random() < TENTHS_SHARE else _caption(value, rng)
 
     def batch(rng: np.random.Generator, size: int) -> tuple[Tensor, list[str]]:
         between_words = round(share * size)
         rows = rng.integers(0, len(values), size - between_words)
-        more = rng.integers(0, len(others), between_words)
-        said = [_caption(values[row], rng) for row in rows] + [between.unnamed_caption(others[row]) for row in more]
-        return torch.cat([named[torch.from_numpy(rows)], unnamed[torch.from_numpy(more)]]), said
+        other = rng.integers(0, len(others), between_words)
+        caption_between = between.tenths_caption if tenths else between.unnamed_caption
+        said = [say(values[row], rng) for row in rows] + [caption_between(others[row]) for row in other]
+        return torch.cat([named[torch.from_numpy(rows)], more[torch.from_numpy(other)]]), said
 
     return batch
 
@@ -324,28 +336,30 @@ def train_video(w: Workshop) -> dict[str, Any]:
 
 
 def train_audio(w: Workshop) -> dict[str, Any]:
+    """Twice: the second time sounds between the words have a number for their pitch (``between.tenths_sounds``)."""
     vae = load_vae(w, "audio-vae")
 
     def to_input(waves: np.ndarray) -> Tensor:
         return mel.log_mel(torch.from_numpy(waves))[:, None]
 
-    batches = _training_batches(w, "sounds", vae, worlddata.sounds(), play, to_input, w.sizes.cached_sounds)
     tokenizer = train_roberta_tokenizer()
     text_encoder = diffusion.clap_text_encoder(tokenizer, w.sizes.text_width).to(w.device)
     unet = diffusion.audio_unet(w.sizes.audio_unet_channels, w.sizes.text_width).to(w.device)
-    result = diffusion.train_diffusion(
-        "audio",
-        unet,
-        text_encoder,
-        _clap_encode(tokenizer, text_encoder),
-        batches,
-        w.recipe("audio"),
-        w.state("audio"),
-        resume=w.resume,
+    encode, minutes, result = _clap_encode(tokenizer, text_encoder), 0.0, {}
+    runs = (
+        ("audio", w.state("audio"), {}),
+        ("audio-again", w.state("audio") / "again", {"share": BETWEEN_SHARE_AGAIN, "tenths": True}),
     )
+    for name, run, mixed in runs:
+        pool, count = worlddata.sounds(), w.sizes.cached_sounds
+        batches = _training_batches(w, "sounds", vae, pool, play, to_input, count, **mixed)
+        result = diffusion.train_diffusion(
+            name, unet, text_encoder, encode, batches, w.recipe(name), run, resume=w.resume
+        )
+        minutes += result["minutes"]
     speaker = SpeechT5HifiGan.from_pretrained(w.need("vocoder", "vocoder"))
     save_decoder(w, "audio", unet=unet, vae=vae, tokenizer=tokenizer, text_encoder=text_encoder, vocoder=speaker)
-    return result
+    return {**result, "minutes": minutes}
 
 
 def save_decoder(w: Workshop, kind: str, **parts: Any) -> None:

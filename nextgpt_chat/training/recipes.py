@@ -28,6 +28,7 @@ MINI_RECIPES = {
     "vocoder": Recipe(steps=6000, learning_rate=1e-3, batch=16, average=0.998, precision="fp32"),
     "vocoder-again": Recipe(steps=2000, learning_rate=5e-4, batch=16, average=0.995, warmup=50, precision="fp32"),
     "audio": Recipe(steps=1800, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200, muon=True),
+    "audio-again": Recipe(steps=700, learning_rate=1e-3, batch=32, average=0.995, warmup=50, muon=True),
     "video": Recipe(steps=1300, learning_rate=1e-3, batch=16, average=0.998, warmup=200, muon=True),
     "video-again": Recipe(steps=2500, learning_rate=1.5e-3, batch=16, average=0.995, warmup=50, muon=True),
     "stage1": Recipe(steps=600, learning_rate=1e-2, batch=32, average=0.99, warmup=50, weight_decay=0.1),
@@ -35,7 +36,10 @@ MINI_RECIPES = {
     "stage2-image": Recipe(steps=1500, learning_rate=5e-3, batch=64, average=0.99, weight_decay=0.0),
     "stage2-audio": Recipe(steps=600, learning_rate=5e-3, batch=64, average=0.99, weight_decay=0.0),
     "stage2-video": Recipe(steps=1500, learning_rate=5e-3, batch=64, average=0.99, weight_decay=0.0),
-    "stage3": Recipe(steps=2000, learning_rate=2e-3, batch=16, average=0.998, weight_decay=0.0),
+    "stage3": Recipe(steps=1100, learning_rate=8e-4, batch=20, average=0.998, weight_decay=0.0),
+    "stage3-image": Recipe(steps=800, learning_rate=2e-3, batch=64, average=0.99, warmup=50, weight_decay=0.0),
+    "stage3-audio": Recipe(steps=600, learning_rate=2e-3, batch=64, average=0.99, warmup=50, weight_decay=0.0),
+    "stage3-video": Recipe(steps=800, learning_rate=2e-3, batch=64, average=0.99, warmup=50, weight_decay=0.0),
 }
 
 FURTHER_RUNS = {
@@ -43,8 +47,10 @@ FURTHER_RUNS = {
     "lm": ("lm-again",),
     "image": ("image-again",),
     "vocoder": ("vocoder-again",),
+    "audio": ("audio-again",),
     "video": ("video-again",),
     "stage2": ("stage2-image", "stage2-audio", "stage2-video"),
+    "stage3": ("stage3-image", "stage3-audio", "stage3-video"),
 }
 """Stage → its runs after the first, each with a recipe of its own."""
 

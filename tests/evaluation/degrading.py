@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from nextgpt_chat.decoders.mel import CENTRE, HOP, SPREAD, WINDOW, log_mel, mel_filters
 from nextgpt_chat.picturebook import SAMPLE_RATE
-from nextgpt_chat.training.mel import CENTRE, HOP, SPREAD, WINDOW, log_mel, mel_filters
 
 
 def blurred(pixels: np.ndarray, sigma: float) -> np.ndarray:

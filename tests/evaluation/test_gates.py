@@ -4,10 +4,10 @@ import torch
 from torch import nn
 
 from nextgpt_chat.content import Audio, Image, Video
+from nextgpt_chat.decoders.mel import log_mel
 from nextgpt_chat.evaluation import gates
 from nextgpt_chat.evaluation.cases import choose, pool, render
 from nextgpt_chat.picturebook import CLIP_FPS, SAMPLE_RATE, Clip, Scene, Sound, is_held_out, parse
-from nextgpt_chat.training.mel import log_mel
 from tests.evaluation import degrading
 
 

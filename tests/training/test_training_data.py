@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from nextgpt_chat.decoders import mel
 from nextgpt_chat.imagebind import ImageBind, ImageBindConfig
 from nextgpt_chat.imagebind.preprocess import preprocess
 from nextgpt_chat.picturebook import COLOURS, MOTIONS, PITCHES, SOUNDS, THINGS, captions, draw, is_held_out, play
@@ -15,16 +16,21 @@ from nextgpt_chat.picturebook.drawing import SHADES
 from nextgpt_chat.picturebook.reading import parse
 from nextgpt_chat.picturebook.sounds import PITCH_FACTORS
 from nextgpt_chat.picturebook.values import HELD_OUT_LOOKS, HELD_OUT_PITCHES, Scene, Sound
-from nextgpt_chat.training import mel, worlddata
+from nextgpt_chat.training import worlddata
 from nextgpt_chat.training.between import (
     ASKED_WORDS,
     HIGHEST,
     HIGHEST_OF,
     LOWEST,
+    NEAR_PITCH,
+    TenthsSound,
     any_pitch,
     any_shade,
     asked_otherwise,
+    play_tenths,
     render_between,
+    tenths_caption,
+    tenths_sounds,
     unnamed_caption,
     with_invented_pitch,
 )
@@ -214,3 +220,25 @@ def test_an_invented_pitch_stands_in_the_message_and_in_its_reply():
 )
 def test_a_pitch_that_the_message_does_not_name_is_not_invented(spoken):
     assert with_invented_pitch(spoken, random.Random(1)) is None
+
+
+def test_sounds_on_the_scale_keep_away_from_held_out_pitches_and_say_where_they_are():
+    sounds = tenths_sounds()
+    assert {sound.source for sound in sounds} == set(SOUNDS)
+    for sound in sounds:
+        for word, factor in PITCH_FACTORS.items():
+            if (sound.source, word) in HELD_OUT_PITCHES:
+                assert abs(sound.tenths / 10 - np.log2(factor)) > NEAR_PITCH
+    caption = tenths_caption(TenthsSound("phone", "fast", 12))
+    assert "+12 pitch" in caption and parse(caption).get("pitch") is None
+    assert tenths_caption(Sound("phone", "normal", "fast")) == "a phone rings at +0 pitch and fast speed"
+
+
+def test_a_sound_on_the_scale_is_as_high_as_the_words_say():
+    def octaves(sound):
+        spectrum = np.abs(np.fft.rfft(sound)) ** 2
+        return np.log2((spectrum * np.arange(len(spectrum))).sum() / spectrum.sum())
+
+    middle = [octaves(play_tenths(TenthsSound("dog", "fast", tenths), 3)) for tenths in (-7, 0, 7)]
+    steps = np.diff(middle)
+    assert np.all(steps > 0.4) and np.all(steps < 1.0)
