@@ -47,17 +47,6 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Losses:
-    """``total`` is what to minimise: cross entropy plus scaled distances. ``accuracy``: share of target tokens that
-    are the most likely ones."""
-
-    total: Tensor
-    cross_entropy: Tensor
-    distance: dict[str, Tensor] = field(default_factory=dict)
-    accuracy: float = 0.0
-
-
-@dataclass(frozen=True)
 class SignalStates:
     """Of n target signal runs of one kind: last-layer states and input embeddings at the signal tokens, both
     (n, tokens, D), and the decoder's text-encoder states of their captions, (n, n_out, out) or (n, out)."""
@@ -65,6 +54,18 @@ class SignalStates:
     hidden: Tensor
     embeddings: Tensor
     captions: Tensor
+
+
+@dataclass(frozen=True)
+class Losses:
+    """``total`` is what to minimise: cross entropy plus scaled distances. ``accuracy``: share of target tokens that
+    are the most likely ones. ``signals``: by kind, what the output projections were given."""
+
+    total: Tensor
+    cross_entropy: Tensor
+    distance: dict[str, Tensor] = field(default_factory=dict)
+    accuracy: float = 0.0
+    signals: dict[str, SignalStates] = field(default_factory=dict)
 
 
 Measure = Callable[[Tensor, Tensor], Tensor]
@@ -287,14 +288,14 @@ class NextGPTModel(nn.Module):
         logits = lm.logits(states[rows, columns]).float()
         cross_entropy = nn.functional.cross_entropy(logits, wanted)
         accuracy = float((logits.detach().argmax(-1) == wanted).float().mean())
-        total, distances = cross_entropy, {}
+        total, distances, signals = cross_entropy, {}, {}
         for kind, scale in scales.items():
             runs = self._at_signals(kind, examples, states, embeds)
             if runs is None:
                 continue
             distances[kind] = measure(self.conditioning_of(kind, runs.hidden, runs.embeddings).float(), runs.captions)
-            total = total + scale * distances[kind]
-        return Losses(total, cross_entropy, distances, accuracy)
+            total, signals[kind] = total + scale * distances[kind], runs
+        return Losses(total, cross_entropy, distances, accuracy, signals)
 
     @torch.no_grad()
     def signal_states(

@@ -29,8 +29,11 @@ from ..picturebook.values import words
 from ..prompting import SignalSegment, make_template
 from .contrastive import embed_values, patches_of_values
 from .loop import Recipe, fit, step_rng
-from .stand_ins import turns_of
-from .word_vectors import Said, SaidSlot, WordVectors
+from .readers import WordReaders, said_in_replies
+from .stand_ins import Said, SaidSlot, turns_of
+from .word_vectors import WordVectors
+
+READING_WEIGHT = 0.2
 
 
 class Embeddings:
@@ -180,12 +183,14 @@ def train_stage(
     rank: int = 16,
     all_rows: bool = False,
     projections: bool = True,
+    readers: WordReaders | None = None,
     resume: bool = True,
     evaluate: Callable[[int], dict[str, float]] | None = None,
 ) -> dict[str, float]:
     """Run one stage on the dialogues that ``draw`` makes.
 
-    Without ``projections``, stage 2 teaches the signal tokens alone (``decoding_side`` goes on from there).
+    Without ``projections``, stage 2 teaches the signal tokens alone (``decoding_side`` goes on from there). With
+    ``readers``, stage 3 learns to tell them what is made, too.
     """
     trained = freeze_for_stage(model, stage, rank=rank, all_rows=all_rows, projections=projections)
     share = sum(p.numel() for p in trained) / sum(p.numel() for p in model.parameters())
@@ -199,20 +204,27 @@ def train_stage(
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = random.Random(int(step_rng(recipe.seed, step).integers(2**31)))
-        batch, known = examples.batch([draw(rng) for _ in range(recipe.batch)], text=stage != 2, every=stage == 3)
+        dialogues = [draw(rng) for _ in range(recipe.batch)]
+        batch, known = examples.batch(dialogues, text=stage != 2, every=stage == 3)
         with fused():
             losses: Losses = steps[stage](batch, known)
         numbers = {f"{kind} distance": float(value.detach()) for kind, value in losses.distance.items()}
         numbers["cross entropy"], numbers["right"] = float(losses.cross_entropy.detach()), losses.accuracy
-        return losses.total, numbers
+        if readers is None:
+            return losses.total, numbers
+        reading = readers(losses.signals, said_in_replies(dialogues))
+        return losses.total + READING_WEIGHT * reading, {**numbers, "reading": float(reading.detach())}
 
+    modules: dict[str, nn.Module] = {"model": _Trainable(model)}
+    if readers is not None:
+        modules["readers"], trained = readers, [*trained, *readers.parameters()]
     model.train()
     if isinstance(model.imagebind, nn.Module):
         model.imagebind.eval()
     result = fit(
         f"stage{stage}",
         recipe,
-        {"model": _Trainable(model)},
+        modules,
         loss,
         run,
         parameters=trained,

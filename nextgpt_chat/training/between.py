@@ -41,6 +41,7 @@ from ..picturebook.values import (
     Sound,
 )
 from . import worlddata
+from .stand_ins import SaidSlot
 
 NEAR_COLOUR = 70.0
 """Distance in RGB below which a shade could be taken for the held-out colour's."""
@@ -201,20 +202,21 @@ def asked_otherwise(dialogue: Dialogue, rng: random.Random) -> Dialogue:
         return dialogue
     (slot,) = dialogue.turns[1].slots
     texts, words = [slot.caption, *(turn.text for turn in dialogue.turns)], worlddata.attributes(slot.value)
-    replaced = {
-        words[name]: rng.choice(other)
-        for name, other in ASKED_WORDS.items()
+    new = {
+        name: rng.choice(others)
+        for name, others in ASKED_WORDS.items()
         if name in words and all(len(re.findall(rf"\b{words[name]}\b", text)) == 1 for text in texts)
         if rng.random() < ASKED_SHARE
     }
-    if not replaced:
+    if not new:
         return dialogue
-    said = re.compile(rf"\b({'|'.join(replaced)})\b")
+    by_word = {words[name]: word for name, word in new.items()}
+    said = re.compile(rf"\b({'|'.join(by_word)})\b")
 
     def changed(text: str) -> str:
-        return said.sub(lambda found: replaced[found[0]], text)
+        return said.sub(lambda found: by_word[found[0]], text)
 
-    shown = replace(slot, caption=changed(slot.caption))
+    shown = SaidSlot(slot.value, slot.seed, slot.kind, changed(slot.caption), tuple({**words, **new}.items()))
     turns = (
         replace(turn, parts=tuple(changed(part) if isinstance(part, str) else shown for part in turn.parts))
         for turn in dialogue.turns

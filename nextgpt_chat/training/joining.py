@@ -19,6 +19,7 @@ from ..picturebook.dialogues import Dialogue, dialogue
 from ..projections import InputProjection, OutputProjectionConfig, build_output_projection
 from . import alignment, decoding_side
 from .between import asked_otherwise
+from .readers import WordReaders
 from .word_vectors import other_words, with_other_words
 from .workshop import Workshop
 
@@ -158,6 +159,10 @@ def train_alignment(stage: int) -> Callable[[Workshop], dict[str, Any]]:
         examples = alignment.Examples(model, embeddings, states, training_template(w))
         # A base's language model has never read word vectors.
         others = other_words(model.language_model) if w.base is None else None
+        readers = None
+        if stage == 3 and w.base is None:
+            tokens = {kind: model.language_model.signal_tokens.count(kind) for kind in model.decoders}
+            readers = WordReaders(model.language_model.width, tokens).to(w.device)
         draw = stage_dialogue(stage, model.language_model.signals.groups, others)
         result = alignment.train_stage(
             stage,
@@ -168,6 +173,7 @@ def train_alignment(stage: int) -> Callable[[Workshop], dict[str, Any]]:
             w.state(f"stage{stage}"),
             rank=w.sizes.lora_rank,
             projections=stage != 2,
+            readers=readers,
             resume=w.resume,
         )
         for kind in model.decoders if stage > 1 else ():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..content import MediaPart, TextPart, Turn
 from ..picturebook.dialogues import Dialogue, MediaSlot
+from . import worlddata
 
 
 @dataclass(frozen=True)
@@ -26,3 +27,21 @@ def turns_of(dialogue: Dialogue, key: Callable[[MediaSlot], Hashable]) -> list[T
         return MediaPart(StandIn(item.kind, key(item)), caption=item.caption)  # type: ignore[arg-type]
 
     return [Turn(turn.role, tuple(part(item) for item in turn.parts)) for turn in dialogue.turns]
+
+
+Said = tuple[tuple[str, str], ...]
+"""(attribute, word) pairs of one medium. Empty: a medium from outside the world."""
+
+
+@dataclass(frozen=True)
+class SaidSlot(MediaSlot):
+    """A medium that is only said, in words that it could not be rendered from."""
+
+    said: Said = ()
+
+
+def said_of(slot: MediaSlot) -> Said:
+    """The words about a medium, the canonical ones unless others were put in their place."""
+    if isinstance(slot, SaidSlot):
+        return slot.said
+    return () if slot.value is None else tuple(worlddata.attributes(slot.value).items())

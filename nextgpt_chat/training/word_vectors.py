@@ -16,7 +16,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ from ..language_model import LanguageModel
 from ..picturebook.dialogues import Dialogue, MediaSlot
 from ..picturebook.reading import parse
 from . import worlddata
-from .stand_ins import turns_of
+from .stand_ins import Said, SaidSlot, said_of, turns_of
 
 NOISE = 0.2
 """Length of the random vector that is added to one of unit mean square, in shares of its own."""
@@ -38,9 +38,6 @@ TELLING = ("describe_", "ask")
 """Kinds of dialogues whose reply says nothing but what the medium shows."""
 LENT = ("colour", "size", "position", "place", "pitch", "speed")
 """Attributes whose words may stand for another's."""
-
-Said = tuple[tuple[str, str], ...]
-"""(attribute, word) pairs of one medium: the key of its vector. Empty: a medium from outside the world."""
 
 
 class WordVectors:
@@ -78,20 +75,6 @@ def other_words(lm: LanguageModel) -> dict[str, list[str]]:
         world = [word for other in LENT for word in worlddata.ATTRIBUTES[other] if word not in own]
         found[name] = neutral + world * max(1, len(neutral) // len(world))
     return found
-
-
-@dataclass(frozen=True)
-class SaidSlot(MediaSlot):
-    """A medium that is only said, in words that it could not be rendered from."""
-
-    said: Said = ()
-
-
-def said_of(slot: MediaSlot) -> Said:
-    """The words about a medium, the canonical ones unless others were put in their place."""
-    if isinstance(slot, SaidSlot):
-        return slot.said
-    return () if slot.value is None else tuple(worlddata.attributes(slot.value).items())
 
 
 def with_other_words(dialogue: Dialogue, others: Mapping[str, Sequence[str]], rng: random.Random) -> Dialogue:
