@@ -53,6 +53,7 @@ class WordReaders(nn.Module):
 
 
 def said_in_replies(dialogues: Sequence[Dialogue]) -> dict[str, list[Said]]:
-    """Kind → what is said of each medium of that kind which the assistant makes, in order."""
-    slots = [slot for one in dialogues for turn in one.turns if turn.role == "assistant" for slot in turn.slots]
+    """Kind → what is said of each medium of that kind in the dialogues' last turns, in order (earlier replies' media
+    are no targets)."""
+    slots = [slot for one in dialogues for slot in one.turns[-1].slots]
     return {kind: [said_of(slot) for slot in slots if slot.kind == kind] for kind in ATTRIBUTES}
