@@ -111,7 +111,9 @@ that are thrown away afterwards; then each tower by itself, until an embedding i
 each word (`training/codes.py`). The language model is trained on text alone, but in its second run most media are one
 vector of words (`training/word_vectors.py`), for after plain text it had no way to unpack what a medium's one position
 holds. In stage 2 the signal tokens are learned first, then the output projections, from the language model's states
-that are computed once, by the squared distance (`training/decoding_side.py`). Sizes: `{sizes}`.
+that are computed once, by the squared distance (`training/decoding_side.py`); so they do once more after stage 3. In
+stage 3 linear readers, thrown away afterwards, ask the signal tokens for the words of what is made
+(`training/readers.py`). The vocoder's phases are mended by Griffin-Lim (`decoders/mel.py`). Sizes: `{sizes}`.
 
 {table}
 
