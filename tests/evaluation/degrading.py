@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from nextgpt_chat.decoders.mel import CENTRE, HOP, SPREAD, WINDOW, log_mel, mel_filters
+from nextgpt_chat.decoders.mel import HOP, invert, log_mel
 from nextgpt_chat.picturebook import SAMPLE_RATE
 
 
@@ -38,15 +38,9 @@ def low_passed(samples: np.ndarray, hertz: float = 2500.0) -> np.ndarray:
 
 
 def griffin_lim(mel: torch.Tensor, rounds: int = 12) -> torch.Tensor:
-    """Waves (B, samples) of log mel spectrograms (B, frames, bins): phases are guessed (Griffin and Lim 1984)."""
-    energies = (mel * SPREAD + CENTRE).exp()
-    sizes = (energies @ torch.linalg.pinv(mel_filters())).clamp(min=0).transpose(1, 2)
-    sizes = torch.cat([sizes, sizes[..., -1:]], dim=-1)
-    window, count = torch.hann_window(WINDOW), mel.shape[1] * HOP
-    phases = torch.rand(sizes.shape, generator=torch.Generator().manual_seed(0)) * 6.28
-    for _ in range(rounds):
-        waves = torch.istft(torch.polar(sizes, phases), WINDOW, HOP, window=window, length=count)
-        phases = torch.stft(waves, WINDOW, HOP, window=window, return_complex=True).angle()
+    """Waves (B, samples) of log mel spectrograms (B, frames, bins), their first phases those of noise."""
+    noise = torch.randn(len(mel), mel.shape[1] * HOP, generator=torch.Generator().manual_seed(0))
+    waves = invert(mel, noise, rounds)
     return waves / waves.abs().amax(1, keepdim=True) * 0.7
 
 
