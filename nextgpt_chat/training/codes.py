@@ -1,4 +1,5 @@
-"""Attribute codes: what a tower of the small ImageBind is fitted to by itself, after the joint training.
+"""Attribute codes: what a tower of the small ImageBind is fitted to by itself, after the joint training, and what the
+text encoder of the sounds' decoder is fitted to.
 
 Every word of an attribute has a fixed direction, orthogonal to all others, and an embedding should be the sum of the
 directions of what it shows, and nothing else. Captions and linear readers leave room for more: a tower then also tells
@@ -27,24 +28,27 @@ WIDEST = 1.5
 
 
 class AttributeCodes:
-    """Orthonormal directions of all words, for embeddings (B, E) of unit length.
+    """Orthonormal directions of all words, or of those of some attributes, for embeddings (B, E) of unit length.
 
     Raises ValueError when E is less than their number.
     """
 
-    def __init__(self, width: int, seed: int = 7) -> None:
-        words = [(name, word) for name, known in worlddata.ATTRIBUTES.items() if name != "pitch" for word in known]
+    def __init__(self, width: int, seed: int = 7, names: Sequence[str] = tuple(worlddata.ATTRIBUTES)) -> None:
+        words = [(name, word) for name in names if name != "pitch" for word in worlddata.ATTRIBUTES[name]]
         self.rows = {pair: row for row, pair in enumerate([*words, ("pitch", "sine"), ("pitch", "cosine")])}
         if width < len(self.rows):
             raise ValueError(f"{len(self.rows)} attribute codes do not fit into embeddings of {width} numbers.")
         random = torch.randn(width, len(self.rows), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         self.directions = torch.linalg.qr(random)[0].T.float().contiguous()
 
-    def sums(self, shown: Sequence[Scene | Clip | Sound], octaves: Sequence[float] | None = None) -> Tensor:
-        """(B, E), of unit length: the sums of values' directions. ``octaves``: above the normal pitch, for sounds."""
+    def sums(self, shown: Sequence[Scene | Clip | Sound], octaves: Sequence[float | None] | None = None) -> Tensor:
+        """(B, E), of unit length: the sums of values' directions. ``octaves``: above the normal pitch, for sounds; None
+        for one whose pitch is left open."""
         weights = torch.zeros(len(shown), len(self.rows))
         for number, value in enumerate(shown):
             attributes = worlddata.attributes(value)
+            if octaves is not None and octaves[number] is None:
+                del attributes["pitch"]
             share = len(attributes) ** -0.5
             for name, word in attributes.items():
                 if name != "pitch":

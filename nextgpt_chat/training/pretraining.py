@@ -28,6 +28,7 @@ from . import (
     contrastive,
     diffusion,
     language,
+    sound_captions,
     video_init,
     vocoder,
     word_vectors,
@@ -181,9 +182,9 @@ def load_vae(w: Workshop, name: str) -> AutoencoderTiny:
 
 
 BETWEEN_SHARE, BETWEEN_SHARE_AGAIN = 0.25, 0.5
-"""Of a decoder's batch: renderings between the words; and where pictures and sounds are trained again."""
-TENTHS_SHARE = 0.4
-"""Of a sound's captions where pitches are numbers: those of the world's own sounds that have one."""
+"""Of a decoder's batch: renderings between the words; and where pictures are trained again."""
+TENTHS_SHARE = 0.5
+"""Of the sounds' decoder's batch: sounds with a number for their pitch; and of the others' captions."""
 
 
 def _training_batches(
@@ -336,7 +337,7 @@ def train_video(w: Workshop) -> dict[str, Any]:
 
 
 def train_audio(w: Workshop) -> dict[str, Any]:
-    """Twice: the second time sounds between the words have a number for their pitch (``between.tenths_sounds``)."""
+    """The text encoder first (``sound_captions``), then the UNet for it as it is."""
     vae = load_vae(w, "audio-vae")
 
     def to_input(waves: np.ndarray) -> Tensor:
@@ -344,22 +345,19 @@ def train_audio(w: Workshop) -> dict[str, Any]:
 
     tokenizer = train_roberta_tokenizer()
     text_encoder = diffusion.clap_text_encoder(tokenizer, w.sizes.text_width).to(w.device)
-    unet = diffusion.audio_unet(w.sizes.audio_unet_channels, w.sizes.text_width).to(w.device)
-    encode, minutes, result = _clap_encode(tokenizer, text_encoder), 0.0, {}
-    runs = (
-        ("audio", w.state("audio"), {}),
-        ("audio-again", w.state("audio") / "again", {"share": BETWEEN_SHARE_AGAIN, "tenths": True}),
+    encode, run = _clap_encode(tokenizer, text_encoder), w.state("audio")
+    read = sound_captions.train_sound_captions(
+        text_encoder, encode, w.recipe("audio-text"), run / "text", resume=w.resume
     )
-    for name, run, mixed in runs:
-        pool, count = worlddata.sounds(), w.sizes.cached_sounds
-        batches = _training_batches(w, "sounds", vae, pool, play, to_input, count, **mixed)
-        result = diffusion.train_diffusion(
-            name, unet, text_encoder, encode, batches, w.recipe(name), run, resume=w.resume
-        )
-        minutes += result["minutes"]
+    pool, count = worlddata.sounds(), w.sizes.cached_sounds
+    batches = _training_batches(w, "sounds", vae, pool, play, to_input, count, share=TENTHS_SHARE, tenths=True)
+    unet = diffusion.audio_unet(w.sizes.audio_unet_channels, w.sizes.text_width).to(w.device)
+    result = diffusion.train_diffusion(
+        "audio", unet, text_encoder, encode, batches, w.recipe("audio"), run, resume=w.resume
+    )
     speaker = SpeechT5HifiGan.from_pretrained(w.need("vocoder", "vocoder"))
     save_decoder(w, "audio", unet=unet, vae=vae, tokenizer=tokenizer, text_encoder=text_encoder, vocoder=speaker)
-    return {**result, "minutes": minutes}
+    return {**result, "minutes": read["minutes"] + result["minutes"]}
 
 
 def save_decoder(w: Workshop, kind: str, **parts: Any) -> None:

@@ -74,3 +74,14 @@ def test_a_tower_alone_learns_and_the_others_stay(tower, tmp_path):
     moved = {name for name, value in imagebind.named_parameters() if not torch.equal(value, before[name])}
     assert moved and all(TOWERS[tower] in f".{name}" for name in moved)
     assert math.isfinite(result["loss"])
+
+
+def test_codes_of_some_attributes_fit_into_less_and_may_leave_the_pitch_open():
+    codes = AttributeCodes(20, names=("source", "pitch", "speed"))
+    assert len(codes.rows) == 13 + 2 + 3
+    low, high, unsaid = codes.sums([Sound("dog", "low", "fast")] * 3, [-0.7, 0.7, None])
+    torch.testing.assert_close(torch.stack([low, high, unsaid]).norm(dim=1), torch.ones(3))
+    directions = codes.directions
+    assert low @ directions[codes.rows["pitch", "sine"]] < -0.4 < 0.4 < high @ directions[codes.rows["pitch", "sine"]]
+    for part in ("sine", "cosine"):
+        assert abs(float(unsaid @ directions[codes.rows["pitch", part]])) < 1e-6
