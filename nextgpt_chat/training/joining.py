@@ -123,7 +123,8 @@ def training_template(w: Workshop) -> str:
 
 
 OWN_SHARE = 0.6
-"""Of the dialogues that an output projection learns from at the end of stage 3: requests for its own kind of medium."""
+"""Of the dialogues that an output projection learns from at the end of stage 3: requests for its own kind of medium,
+half of them in other words."""
 
 
 def _train_output_projection(
@@ -133,7 +134,8 @@ def _train_output_projection(
 
     def drawn(rng: random.Random) -> Dialogue:
         if stage == 2 or rng.random() < OWN_SHARE:
-            return dialogue(rng, kind=f"make_{kind}")
+            own = dialogue(rng, kind=f"make_{kind}")
+            return asked_otherwise(own, rng) if stage == 3 and w.base is None and rng.random() < 0.5 else own
         while True:
             one = draw(rng)
             if any(slot.kind == kind for slot in one.turns[-1].slots):
