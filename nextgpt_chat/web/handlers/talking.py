@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ class Talking:
         self.service = visits.service
         self.examples = list(examples)
         self.answers = answers
+        self._saying: dict[str, Hashable] = {}
+        """Session id → the message from its composer that is being answered."""
+        self._saying_lock = threading.Lock()
 
     def send(
         self, message: dict[str, Any] | None, session_id: str | None, request: gr.Request = None
@@ -45,11 +49,19 @@ class Talking:
         """A message from the composer."""
         session = self.visits.session(session_id, request)
         text, files = (message or {}).get("text") or "", list((message or {}).get("files") or [])
-        job = session.talk.job
-        if job is not None and text == words_of(job.turns[-1]):  # pressed twice: it is being answered
+        said = (text, tuple(map(str, files)))
+        with self._saying_lock:
+            twice, first = self._saying.get(session.id) == said, session.id not in self._saying
+            if first:
+                self._saying[session.id] = said
+        if twice:  # Enter was pressed twice: it is being answered
             yield gr.skip(), gr.skip(), gr.skip(), session.id, gr.skip()
             return
-        yield from self._turn(session, lambda: self.service.send(session, text, files), text, files)
+        try:
+            yield from self._turn(session, lambda: self.service.send(session, text, files), text, files)
+        finally:
+            if first:
+                del self._saying[session.id]
 
     def send_example(
         self, session_id: str | None, chosen: gr.SelectData, request: gr.Request = None
