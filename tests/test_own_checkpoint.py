@@ -71,7 +71,7 @@ def test_a_family_goes_from_parts_through_three_stages_to_a_reply(
     assert "untrained" not in after.extra and "untrained" not in after.summary
     assert after.extra["made_from"]["language_model"] == family
     assert (after.template, after.projections["input"]) == (template, projection)
-    assert "| stage3 | 2 × 4 |" in (tmp_path / "runs/own/checkpoint/README.md").read_text()
+    assert "| stage3 | 2 × 4, 2 × 4, 2 × 4, 2 × 4 |" in (tmp_path / "runs/own/checkpoint/README.md").read_text()
     pipeline = NextGPTPipeline.from_pretrained("runs/own/checkpoint", device="cpu")
     conv = Conversation()
     conv.add_user("what is this? draw it again", files=[tiny_image(60).to_pil()])

@@ -51,7 +51,7 @@ def test_what_signal_tokens_say_is_compared_with_every_other_word(tmp_path, monk
     model = tiny_model(tmp_path)
     model.decoders = {"image": Reader()}
 
-    def right(kind, batch):
+    def right(kind, batch, known):
         states = torch.stack([one for example in batch for one in example.states]).float()
         return SignalStates(share * states, states, states)
 
