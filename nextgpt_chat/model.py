@@ -254,7 +254,7 @@ class NextGPTModel(nn.Module):
         examples: Sequence[Example],
         known: Mapping[str, Tensor] | None = None,
         distance_scale: float = 1.0,
-        measure: Measure | None = None,
+        measure: Measure = euclidean_distance,
     ) -> Losses:
         """Stage 2 (decoding-side alignment): cross entropy plus, for each kind, the Euclidean distance between the
         projected signal states and the caption's text-encoder states, mean over runs and conditioning tokens."""
@@ -265,7 +265,7 @@ class NextGPTModel(nn.Module):
         examples: Sequence[Example],
         known: Mapping[str, Tensor] | None = None,
         distance_scale: Mapping[str, float] | None = None,
-        measure: Measure | None = None,
+        measure: Measure = euclidean_distance,
     ) -> Losses:
         """Stage 3 (instruction tuning): as stage 2; the original weighs the distance of video twice (the default)."""
         scales = distance_scale or {"image": 1.0, "audio": 1.0, "video": 2.0}
@@ -276,9 +276,8 @@ class NextGPTModel(nn.Module):
         examples: Sequence[Example],
         known: Mapping[str, Tensor] | None,
         scales: Mapping[str, float],
-        measure: Measure | None = None,
+        measure: Measure = euclidean_distance,
     ) -> Losses:
-        measure = measure or euclidean_distance
         lm = self.language_model
         embeds, mask, targets = self.batch(examples, known)
         states = lm.states(embeds, mask)

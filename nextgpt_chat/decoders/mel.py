@@ -52,7 +52,7 @@ def invert(spectra: Tensor, waves: Tensor, rounds: int) -> Tensor:
     81 %; after 16 rounds 100 %).
     """
     window = torch.hann_window(WINDOW, device=spectra.device)
-    energies = (spectra.float() * SPREAD + CENTRE).exp() @ torch.linalg.pinv(mel_filters()).to(spectra.device)
+    energies = (spectra.float() * SPREAD + CENTRE).exp() @ _from_mel().to(spectra.device)
     sizes = energies.clamp(min=0).transpose(1, 2)
     sizes = torch.cat([sizes, sizes[..., -1:]], dim=-1)
     analyse = partial(torch.stft, n_fft=WINDOW, hop_length=HOP, window=window, return_complex=True)
@@ -62,6 +62,11 @@ def invert(spectra: Tensor, waves: Tensor, rounds: int) -> Tensor:
         now = analyse(make(torch.polar(sizes, spectrum.angle())))
         spectrum, before = now + _MOMENTUM * (now - before), now
     return make(torch.polar(sizes, spectrum.angle()))
+
+
+@cache
+def _from_mel() -> Tensor:
+    return torch.linalg.pinv(mel_filters())
 
 
 _MOMENTUM = 0.99

@@ -33,8 +33,17 @@ _CEILING_SETTINGS = {"image": (20, 3.0), "audio": (20, 3.0), "video": (20, 3.0)}
 
 def passes(rows: Mapping[str, Row], rate: float, *names: str) -> bool:
     """Whether every row (whose last part is one of ``names``, if given) reaches ``rate``. False if there is none."""
-    chosen = [row for name, row in rows.items() if not names or name.split("/")[-1] in names]
-    return bool(chosen) and all(row["rate"] >= rate for row in chosen)
+    return bool(counted(rows, names)) and not under(rows, rate, names)
+
+
+def counted(rows: Mapping[str, Row], names: Sequence[str] = ()) -> dict[str, Row]:
+    """The rows whose last part is one of ``names``; all, if none are given."""
+    return {name: row for name, row in rows.items() if not names or name.split("/")[-1] in names}
+
+
+def under(rows: Mapping[str, Row], rate: float, names: Sequence[str] = ()) -> dict[str, Row]:
+    """Those of the counted rows that do not reach ``rate``."""
+    return {name: row for name, row in counted(rows, names).items() if row["rate"] < rate}
 
 
 def roundtrip_gate(

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -31,7 +31,7 @@ from ..training import alignment, joining, worlddata
 from ..training.contrastive import embed_values, render
 from ..training.workshop import Workshop
 from .cases import NAMES, judged
-from .gates import autoencoder_gate, ceiling_gate, labels_of, mel_gate, passes, probe_gate, vocoder_gate
+from .gates import autoencoder_gate, ceiling_gate, labels_of, mel_gate, passes, probe_gate, under, vocoder_gate
 from .tally import Row, Tally
 
 GREEDY = TextSettings(temperature=0.0, top_p=1.0, max_new_tokens=96, repetition_penalty=1.0)
@@ -46,20 +46,19 @@ def check(stage: str, w: Workshop) -> dict[str, Row]:
         return {}
     gate, aim, names = GATES[stage]
     rows = gate(w)
-    missed, bad = (_under(rows, bound, names) for bound in (aim, ENOUGH * aim))
-    if bad or not passes(rows, 0.0, *names):
+    if not passes(rows, ENOUGH * aim, *names):
+        bad = _listed(under(rows, ENOUGH * aim, names)) or "it measured nothing"
         raise NextGPTError(
             f"Stage {stage} does not pass its gate of {ENOUGH * aim:.0%}: {bad}. Train it longer (a configuration with "
             f'{{"{stage}": {{"steps": …}}}}), or go on all the same with {{"gates": false}}.'
         )
-    if missed:
-        print(f"{stage} misses its aim of {aim:.0%}, but is good enough to go on with: {missed}")
+    if missed := under(rows, aim, names):
+        print(f"{stage} misses its aim of {aim:.0%}, but is good enough to go on with: {_listed(missed)}")
     return rows
 
 
-def _under(rows: Mapping[str, Row], bound: float, names: Sequence[str]) -> str:
-    counted = {name: row for name, row in rows.items() if not names or name.split("/")[-1] in names}
-    return ", ".join(f"{name} {row['rate']:.1%}" for name, row in counted.items() if row["rate"] < bound)
+def _listed(rows: Mapping[str, Row]) -> str:
+    return ", ".join(f"{name} {row['rate']:.1%}" for name, row in rows.items())
 
 
 def vae_gate(w: Workshop) -> dict[str, Row]:
