@@ -34,6 +34,7 @@ from .stand_ins import Said, SaidSlot, turns_of
 from .word_vectors import WordVectors
 
 READING_WEIGHT = 0.2
+"""Of what the readers of signal tokens miss, beside the distances."""
 
 
 class Embeddings:

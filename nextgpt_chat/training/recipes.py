@@ -82,7 +82,7 @@ class Sizes:
     output_projection: tuple[int, int, int, int] = (192, 2, 4, 512)
     """hidden width, layers, heads, feed-forward width"""
     kept_states: int = 9_600
-    """requests of each kind that stage 2 teaches the output projections with"""
+    """dialogues for each kind that stages 2 and 3 teach the output projections with at their end"""
     lora_rank: int = 16
     recipes: dict[str, Recipe] = field(default_factory=lambda: dict(MINI_RECIPES))
 
