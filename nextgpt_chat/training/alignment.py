@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,11 +27,12 @@ from ..language_model import LORA_TARGETS
 from ..model import Example, Losses, NextGPTModel, squared_error
 from ..picturebook.dialogues import Dialogue, MediaSlot
 from ..picturebook.values import words
-from ..prompting import SignalSegment, make_template
-from .contrastive import embed_values, patches_of_values
+from ..prompting import Segment, SignalSegment, TextSegment, make_template
+from .between import rendered_between
+from .contrastive import embed_values, patches_of_values, render
 from .loop import Recipe, fit, step_rng
 from .readers import WordReaders, said_in_replies
-from .stand_ins import Said, SaidSlot, turns_of
+from .stand_ins import BetweenSlot, Said, SaidSlot, turns_of
 from .word_vectors import WordVectors
 
 READING_WEIGHT = 0.2
@@ -48,6 +50,7 @@ class Embeddings:
     RENDERINGS: ClassVar[dict[str, int]] = {"image": 3, "audio": 100, "video": 3}
     """How many different renderings of one value there are. There are only some 90 sounds: with three of each the
     projection learned the pairs by heart (held-out sources 74 % right, pitches 76 %)."""
+    RENDERINGS_BETWEEN = 100
 
     def __init__(
         self,
@@ -61,19 +64,23 @@ class Embeddings:
         self.known: OrderedDict[str, Tensor] = OrderedDict()
 
     def key(self, slot: MediaSlot) -> str:
-        return f"{slot.kind} {words(slot.value)} {self._seed(slot)}"
+        between = "between " if isinstance(slot, BetweenSlot) else ""
+        return f"{between}{slot.kind} {words(slot.value)} {self._seed(slot)}"
 
     def _seed(self, slot: MediaSlot) -> int:
-        return slot.seed % self.RENDERINGS[slot.kind]
+        return slot.seed % (self.RENDERINGS_BETWEEN if isinstance(slot, BetweenSlot) else self.RENDERINGS[slot.kind])
 
     def of(self, slots: list[MediaSlot]) -> dict[str, Tensor]:
         """Key → embedding (E,) of every slot, or its patches (P, E)."""
         encode = patches_of_values if self.patches else embed_values
         missing = {self.key(slot): slot for slot in slots if self.key(slot) not in self.known}
-        if missing:
-            seeds = [self._seed(slot) for slot in missing.values()]
-            made = encode(self.imagebind, [slot.value for slot in missing.values()], seeds)
-            for key, vector in zip(missing, made, strict=True):
+        for between, rendered in ((True, rendered_between), (False, render)):
+            some = {key: slot for key, slot in missing.items() if isinstance(slot, BetweenSlot) is between}
+            if not some:
+                continue
+            seeds = [self._seed(slot) for slot in some.values()]
+            made = encode(self.imagebind, [slot.value for slot in some.values()], seeds, rendered=rendered)
+            for key, vector in zip(some, made, strict=True):
                 self.known[key] = vector.half()
         found = {self.key(slot): self.known[self.key(slot)].float() for slot in slots}
         while len(self.known) > self.size:
@@ -123,6 +130,10 @@ class Examples:
             segments = self.template.example(turns_of(dialogue, self._key), text=text, every=every)
             if dialogue.forced:
                 segments = tuple(replace(s, forced=True) if isinstance(s, SignalSegment) else s for s in segments)
+            for unsaid in {
+                slot.unsaid for turn in dialogue.turns for slot in turn.slots if isinstance(slot, BetweenSlot)
+            }:
+                segments = _without_learning(segments, tuple(self.model.language_model.text.encode(unsaid)))
             runs = [(s.kind, s.part.caption) for s in segments if isinstance(s, SignalSegment)]
             examples.append(Example(segments, tuple(self.states.of(runs))))
         rendered = self.embeddings.of([slot for slot in slots if not isinstance(slot, SaidSlot)])
@@ -139,6 +150,22 @@ class Examples:
         projection = self.model.input_projection
         before = (self.words.of(list(said.values())) - projection.bias) @ torch.linalg.pinv(projection.weight).T
         return dict(zip(said, before.float().cpu(), strict=True))  # beside those of ``Embeddings``
+
+
+def _without_learning(segments: Sequence[Segment], ids: tuple[int, ...]) -> tuple[Segment, ...]:
+    """Segments in which a run of tokens, where the reply has it, is no target of the loss."""
+    found: list[Segment] = []
+    for segment in segments:
+        if isinstance(segment, TextSegment) and segment.target:
+            starts = range(len(segment.ids) - len(ids) + 1)
+            start = next((i for i in starts if segment.ids[i : i + len(ids)] == ids), None)
+            if start is not None:
+                cuts = (0, start, start + len(ids), len(segment.ids))
+                pieces = [segment.ids[a:b] for a, b in pairwise(cuts)]
+                found += [replace(segment, ids=piece, target=n != 1) for n, piece in enumerate(pieces) if piece]
+                continue
+        found.append(segment)
+    return tuple(found)
 
 
 def freeze_for_stage(

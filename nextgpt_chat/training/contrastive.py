@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +37,9 @@ def render(value: Scene | Clip | Sound, seed: int) -> Image | Video | Audio:
     if isinstance(value, Clip):
         return Video(animate(value, seed), CLIP_FPS)
     return Audio(play(value, seed), SAMPLE_RATE)
+
+
+Renderer = Callable[[Any, int], Image | Video | Audio]
 
 
 def batch_views(media: list[Image] | list[Video] | list[Audio], config: ImageBindConfig) -> Tensor:
@@ -316,22 +320,26 @@ def encode_views(imagebind: ImageBind, kind: str, views: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def embed_values(imagebind: ImageBind, values: list, seeds: list[int], batch: int = 64) -> Tensor:
+def embed_values(
+    imagebind: ImageBind, values: list, seeds: list[int], batch: int = 64, rendered: Renderer = render
+) -> Tensor:
     """(n, E): embeddings of one rendering of each value, equal to ``encode_media``'s but many at a time."""
     result = torch.empty(len(values), imagebind.config.embedding_dim)
     for shape in (Scene, Clip, Sound):
         rows = [number for number, value in enumerate(values) if isinstance(value, shape)]
         for start in range(0, len(rows), batch):
             some = rows[start : start + batch]
-            media = [render(values[number], seeds[number]) for number in some]
+            media = [rendered(values[number], seeds[number]) for number in some]
             views = batch_views(media, imagebind.config).to(imagebind.device, imagebind.dtype)
             result[some] = encode_views(imagebind, media[0].kind, views).float().cpu()
     return result
 
 
-def patches_of_values(imagebind: ImageBind, values: list, seeds: list[int]) -> list[Tensor]:
+def patches_of_values(
+    imagebind: ImageBind, values: list, seeds: list[int], rendered: Renderer = render
+) -> list[Tensor]:
     """The patches (P, E) of one rendering of each value, as ``encode_with_patches`` gives them; P differs by kind."""
-    media = [render(value, seed) for value, seed in zip(values, seeds, strict=True)]
+    media = [rendered(value, seed) for value, seed in zip(values, seeds, strict=True)]
     with torch.autocast(imagebind.device.type, enabled=False):  # a training step's precision is not the encoder's
         return [patches.float().cpu() for patches in imagebind.encode_with_patches(media)[1]]
 

@@ -18,7 +18,7 @@ from ..model import NextGPTModel
 from ..picturebook.dialogues import Dialogue, dialogue
 from ..projections import InputProjection, OutputProjectionConfig, build_output_projection
 from . import alignment, decoding_side
-from .between import asked_otherwise
+from .between import asked_otherwise, told_between
 from .readers import WordReaders
 from .word_vectors import other_words, with_other_words
 from .workshop import Workshop
@@ -77,9 +77,12 @@ def save_stage(w: Workshop, stage: int, model: NextGPTModel) -> None:
     torch.save(state, folder / "projections.pt")
 
 
-READING_SHARE, ASKING_SHARE = 0.15, 0.25
-"""Of stage 3's dialogues: descriptions, and requests, in other words than the world's. The pairs that are held out
-never occur in the rest, and the language model would unlearn to say them."""
+READING_SHARE, ASKING_SHARE, BETWEEN_SHARE = 0.25, 0.15, 0.3
+"""Of stage 3's dialogues: descriptions, and requests, in other words than the world's; and descriptions of what lies
+between the words. The pairs that are held out never occur in the rest, and the language model would unlearn to say
+them."""
+TELLING = ("describe_audio", "describe_audio", "describe_image", "describe_video")
+"""Sounds twice: there are fewest pairs of them."""
 
 
 Draw = Callable[[random.Random], Dialogue]
@@ -101,9 +104,11 @@ def stage_dialogue(
             return dialogue(rng, kind=rng.choice(kinds[stage]))
         share = rng.random() if others else 1.0
         if share < READING_SHARE:
-            return with_other_words(dialogue(rng, kind=rng.choice(DESCRIBING)), others, rng)
+            return with_other_words(dialogue(rng, kind=rng.choice(TELLING)), others, rng)
         if share < READING_SHARE + ASKING_SHARE:
             return asked_otherwise(dialogue(rng, kind=rng.choice(MAKING)), rng)
+        if share < READING_SHARE + ASKING_SHARE + BETWEEN_SHARE:
+            return told_between(dialogue(rng, kind=rng.choice(TELLING)), others, rng)
         return dialogue(rng)
 
     def draw_one(rng: random.Random) -> Dialogue:

@@ -242,8 +242,7 @@ def _training_batches(
 
 
 def _render_between(value: Any, seed: int) -> np.ndarray:
-    medium, _ = between.render_between(value, seed, np.random.default_rng(seed))
-    return array_of(medium)
+    return array_of(between.rendered_between(value, seed))
 
 
 def _caption(value: Any, rng: np.random.Generator) -> str:

@@ -40,6 +40,16 @@ class SaidSlot(MediaSlot):
     said: Said = ()
 
 
+@dataclass(frozen=True)
+class BetweenSlot(MediaSlot):
+    """A medium that is rendered between the words (``between.render_between``): its colour or pitch is no word's.
+
+    ``unsaid``: the word that stands for it in the reply, which nobody is to learn to say there.
+    """
+
+    unsaid: str = ""
+
+
 def said_of(slot: MediaSlot) -> Said:
     """The words about a medium, the canonical ones unless others were put in their place."""
     if isinstance(slot, SaidSlot):

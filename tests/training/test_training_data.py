@@ -11,12 +11,12 @@ from nextgpt_chat.decoders import mel
 from nextgpt_chat.imagebind import ImageBind, ImageBindConfig
 from nextgpt_chat.imagebind.preprocess import preprocess
 from nextgpt_chat.picturebook import COLOURS, MOTIONS, PITCHES, SOUNDS, THINGS, captions, draw, is_held_out, play
-from nextgpt_chat.picturebook.dialogues import as_text, dialogue
+from nextgpt_chat.picturebook.dialogues import MediaSlot, as_text, dialogue
 from nextgpt_chat.picturebook.drawing import SHADES
 from nextgpt_chat.picturebook.reading import parse
 from nextgpt_chat.picturebook.sounds import PITCH_FACTORS
 from nextgpt_chat.picturebook.values import HELD_OUT_LOOKS, HELD_OUT_PITCHES, Scene, Sound
-from nextgpt_chat.training import worlddata
+from nextgpt_chat.training import alignment, worlddata
 from nextgpt_chat.training.between import (
     ASKED_WORDS,
     HIGHEST,
@@ -29,13 +29,16 @@ from nextgpt_chat.training.between import (
     asked_otherwise,
     play_tenths,
     render_between,
+    rendered_between,
     tenths_caption,
     tenths_sounds,
+    told_between,
     unnamed_caption,
     with_invented_pitch,
 )
 from nextgpt_chat.training.caption_tokens import CONTEXT, caption_corpus, train_clip_tokenizer, train_roberta_tokenizer
 from nextgpt_chat.training.contrastive import batch_views, embed_values, patch_labels, render
+from nextgpt_chat.training.stand_ins import BetweenSlot
 
 POOLS = (worlddata.scenes, worlddata.clips, worlddata.sounds)
 
@@ -192,6 +195,39 @@ def test_other_dialogues_keep_their_words(kind):
         one = dialogue(number, kind=kind)
         if len(one.turns[-1].slots) != 1 or len(one.turns) != 2:
             assert asked_otherwise(one, random.Random(number)) is one
+
+
+@pytest.mark.parametrize("kind", ["describe_image", "describe_video", "describe_audio", "describe_without_words"])
+def test_what_lies_between_the_words_is_told_with_a_word_that_says_nothing_of_it(kind):
+    others, changed = {"colour": ["always"], "pitch": ["always"]}, 0
+    for number in range(40):
+        one = dialogue(number, kind=kind)
+        told = told_between(one, others, random.Random(number))
+        if told is one:
+            continue
+        changed += 1
+        asked, reply = told.turns
+        (slot,), (before,) = asked.slots, one.turns[0].slots
+        assert isinstance(slot, BetweenSlot) and (slot.value, slot.kind) == (before.value, before.kind)
+        assert slot.unsaid == "always" and reply.text.count("always") == 1 and asked.text == one.turns[0].text
+        named = worlddata.attributes(slot.value)
+        del named["pitch" if slot.kind == "audio" else "colour"]
+        said = parse(reply.text)
+        assert named.items() <= said.items() and not {"pitch", "colour"} & set(said)
+    assert changed > (20 if kind == "describe_without_words" else 35)
+
+
+def test_slots_between_the_words_are_rendered_so_and_kept_apart():
+    torch.manual_seed(0)
+    imagebind = ImageBind(ImageBindConfig.mini(400)).eval()
+    sound = Sound("bell", "low", "slow")
+    plain, between = (shape(sound, 7, "audio", captions(sound)[0]) for shape in (MediaSlot, BetweenSlot))
+    embeddings = alignment.Embeddings(imagebind, jitter=0.0)
+    found = embeddings.of([plain, between])
+    assert set(found) == {embeddings.key(plain), embeddings.key(between)} and len(found) == 2
+    for slot, medium in ((plain, render(sound, 7)), (between, rendered_between(sound, 7))):
+        wanted = imagebind.encode_media([medium])[0]
+        assert torch.allclose(found[embeddings.key(slot)], wanted, atol=2e-3)
 
 
 def test_an_invented_pitch_stands_in_the_message_and_in_its_reply():

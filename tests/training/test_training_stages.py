@@ -10,8 +10,11 @@ from nextgpt_chat.checkpoints import load_model
 from nextgpt_chat.errors import NextGPTError
 from nextgpt_chat.picturebook import captions
 from nextgpt_chat.picturebook.dialogues import dialogue
+from nextgpt_chat.prompting import TextSegment
 from nextgpt_chat.training import alignment, joining, stages, word_vectors
+from nextgpt_chat.training.between import told_between
 from nextgpt_chat.training.loop import Recipe
+from nextgpt_chat.training.stand_ins import BetweenSlot
 from nextgpt_chat.training.workshop import make_workshop
 
 
@@ -154,7 +157,25 @@ def test_the_whole_recipe_runs_from_nothing_to_a_checkpoint_and_resumes(tmp_path
     assert all(f"| {stage} |" in card for stage in stages.STAGES)
 
 
-def test_stage_3_also_describes_and_asks_in_other_words(tmp_path):
+def test_the_word_for_what_lies_between_the_words_is_not_learned(model):
+    others = word_vectors.other_words(model.language_model)
+    examples = alignment.Examples(model, FakeEmbeddings(), FakeStates())
+    for number in range(20):
+        one = dialogue(number, kind=("describe_audio", "describe_image")[number % 2])
+        told = told_between(one, others, random.Random(number))
+        (slot,) = told.turns[0].slots
+        (example,), _ = examples.batch([told], every=True)
+        texts = [s for s in example.segments if isinstance(s, TextSegment)]
+        *_, before, unsaid, after = texts
+        assert (before.target, unsaid.target, after.target) == (True, False, True)
+        assert unsaid.ids == tuple(model.language_model.text.encode(slot.unsaid))
+        (whole,), _ = examples.batch([one], every=True)
+        assert sum(len(s.ids) for s in texts if s.target) < sum(
+            len(s.ids) for s in whole.segments if isinstance(s, TextSegment) and s.target
+        )
+
+
+def test_stage_3_also_describes_and_asks_in_other_words_and_between_the_words(tmp_path):
     others = word_vectors.other_words(tiny_model(tmp_path).language_model)
     draw, rng = joining.stage_dialogue(3, others=others), random.Random(0)
     drawn = [draw(rng) for _ in range(300)]
@@ -163,6 +184,9 @@ def test_stage_3_also_describes_and_asks_in_other_words(tmp_path):
     asked = [
         s for one in drawn for s in one.turns[-1].slots if s.value is not None and s.caption != captions(s.value)[0]
     ]
-    assert 3 < len(asked) < 60
-    plain = joining.stage_dialogue(3)
-    assert not any(isinstance(s, word_vectors.SaidSlot) for _ in range(100) for t in plain(rng).turns for s in t.slots)
+    assert 3 < len(asked) < 75
+    between = [one for one in drawn for slot in one.turns[0].slots if isinstance(slot, BetweenSlot)]
+    assert 60 < len(between) < 150
+    plain = [joining.stage_dialogue(3)(rng) for _ in range(100)]
+    invented = word_vectors.SaidSlot | BetweenSlot
+    assert not any(isinstance(s, invented) for one in plain for turn in one.turns for s in turn.slots)
