@@ -28,7 +28,7 @@ MINI_RECIPES = {
     "vocoder": Recipe(steps=6000, learning_rate=1e-3, batch=16, average=0.998, precision="fp32"),
     "vocoder-again": Recipe(steps=2000, learning_rate=5e-4, batch=16, average=0.995, warmup=50, precision="fp32"),
     "audio-text": Recipe(steps=1500, learning_rate=1e-3, batch=64, average=0.99, precision="fp32"),
-    "audio": Recipe(steps=2200, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200, muon=True),
+    "audio": Recipe(steps=5600, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200, muon=True),
     "video": Recipe(steps=1300, learning_rate=1e-3, batch=16, average=0.998, warmup=200, muon=True),
     "video-again": Recipe(steps=2500, learning_rate=1.5e-3, batch=16, average=0.995, warmup=50, muon=True),
     "stage1": Recipe(steps=600, learning_rate=1e-2, batch=32, average=0.99, warmup=50, weight_decay=0.1),
