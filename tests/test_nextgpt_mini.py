@@ -70,7 +70,7 @@ def test_a_sound_is_drawn_and_a_picture_is_heard(mini):
 def test_the_same_seed_gives_the_same_reply_and_another_seed_another_picture(mini):
     first, again, other = (ask(mini, "draw a green tree", seed=seed) for seed in (5, 5, 6))
     assert first.text == again.text and first.images == again.images
-    assert not np.array_equal(first.images[0].pixels, other.images[0].pixels)
+    assert first.images != other.images
 
 
 def test_modalities_can_be_demanded(mini):
@@ -83,10 +83,9 @@ def test_what_the_world_does_not_hold_is_said_to_be_unknown(mini):
     rng = np.random.default_rng(0)
     stripes = np.indices((200, 240)).sum(0) % 23 * 11
     crowd = np.clip(stripes[..., None] + rng.normal(0, 40, (200, 240, 3)), 0, 255).astype(np.uint8)
-    speech = np.cumsum(rng.normal(0, 1, 64_000)) / 400 * np.abs(np.sin(np.arange(64_000) / 900))
     strangers = [
         Image(crowd),
-        Audio(np.clip(speech, -1, 1).astype(np.float32), 16_000),
+        Audio(rng.uniform(-0.5, 0.5, 64_000).astype(np.float32), 16_000),
         Video(np.stack([np.roll(crowd, 9 * shift, 1) for shift in range(16)]), 8.0),
     ]
     for stranger in strangers:
