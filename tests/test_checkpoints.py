@@ -379,6 +379,7 @@ def test_an_unfinished_shipped_checkpoint_says_how_to_finish_it(tmp_path, monkey
     from nextgpt_chat.checkpoints import finding
 
     monkeypatch.setattr(finding, "_ROOTS", (tmp_path,))
+    monkeypatch.chdir(tmp_path)  # a folder of the working directory goes first
     (tmp_path / "nextgpt-mini" / "imagebind").mkdir(parents=True)
     for name in ("nextgpt-mini", "checkpoints/nextgpt-mini"):
         with pytest.raises(CheckpointError, match=r"unfinished.*make mini"):

@@ -14,7 +14,9 @@ def pipeline():
 @pytest.fixture(scope="module")
 def served(pipeline, tmp_path_factory):
     """The running app; its address is ``served.page.local_url``."""
-    options = PageOptions(port=0, data_dir=str(tmp_path_factory.mktemp("data")), max_file_size=2)
+    options = PageOptions(
+        checkpoint="fake-checkpoint", port=0, data_dir=str(tmp_path_factory.mktemp("data")), max_file_size=2
+    )
     app = launch(pipeline, options, block=False, quiet=True)
     yield app
     app.close()
