@@ -50,7 +50,6 @@ class Embeddings:
     RENDERINGS: ClassVar[dict[str, int]] = {"image": 3, "audio": 100, "video": 3}
     """How many different renderings of one value there are. There are only some 90 sounds: with three of each the
     projection learned the pairs by heart (held-out sources 74 % right, pitches 76 %)."""
-    RENDERINGS_BETWEEN = 100
 
     def __init__(
         self,
@@ -68,7 +67,7 @@ class Embeddings:
         return f"{between}{slot.kind} {words(slot.value)} {self._seed(slot)}"
 
     def _seed(self, slot: MediaSlot) -> int:
-        return slot.seed % (self.RENDERINGS_BETWEEN if isinstance(slot, BetweenSlot) else self.RENDERINGS[slot.kind])
+        return slot.seed if isinstance(slot, BetweenSlot) else slot.seed % self.RENDERINGS[slot.kind]
 
     def of(self, slots: list[MediaSlot]) -> dict[str, Tensor]:
         """Key → embedding (E,) of every slot, or its patches (P, E)."""

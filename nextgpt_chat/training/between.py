@@ -243,7 +243,8 @@ def _off_held_out(value: Scene | Clip | Sound, seed: int) -> float:
     return min((math.dist(shade, SHADES[word]) for other, word in HELD_OUT_LOOKS if other == thing), default=0.0)
 
 
-CANDIDATES = 4
+RENDERINGS, CANDIDATES = 100, 4
+"""How many different renderings between the words of one value there are, and of how many the hardest is taken."""
 
 
 def told_between(dialogue: Dialogue, others: Mapping[str, Sequence[str]], rng: random.Random) -> Dialogue:
@@ -270,7 +271,7 @@ def told_between(dialogue: Dialogue, others: Mapping[str, Sequence[str]], rng: r
         return dialogue
     unsaid = rng.choice([other for other in others[name] if other not in reply.text.split()])
     # Nearest to what is held out there is most to learn: each low phone was a bell, none of the others.
-    seed = min((rng.randrange(100) for _ in range(CANDIDATES)), key=partial(_off_held_out, slot.value))
+    seed = min((rng.randrange(RENDERINGS) for _ in range(CANDIDATES)), key=partial(_off_held_out, slot.value))
     shown = BetweenSlot(slot.value, seed, slot.kind, slot.caption, unsaid)
     asked = replace(asked, parts=tuple(shown if part is slot else part for part in asked.parts))
     reply = replace(reply, parts=tuple(said.sub(unsaid, part) for part in reply.parts))
