@@ -114,7 +114,8 @@ holds. In stage 2 the signal tokens are learned first, then the output projectio
 that are computed once, by the squared distance (`training/decoding_side.py`); so they do once more after stage 3. In
 stage 3 linear readers, thrown away afterwards, ask the signal tokens for the words of what is made
 (`training/readers.py`), and it describes media between the world's words, too (`training/between.py`). The text
-encoder of the sounds' decoder is trained first, alone (`training/sound_captions.py`). The vocoder's phases are mended by Griffin-Lim (`decoders/mel.py`). Sizes: `{sizes}`.
+encoder of the sounds' decoder is trained first, alone (`training/sound_captions.py`). The vocoder's phases are
+mended by Griffin-Lim (`decoders/mel.py`). Sizes: `{sizes}`.
 
 {table}
 
