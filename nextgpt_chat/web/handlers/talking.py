@@ -27,6 +27,11 @@ from .visits import Visits, messages_of, tell
 UPDATES_PER_SECOND = 15
 """Tokens come faster; a person cannot read faster."""
 
+EMPTYING_SECONDS = 0.4
+"""For so long after a message is sent, each update empties the composer anew. Gradio's page applies an update to the
+one before it, in place: where both came before it had drawn the first (at a page that is still loading), the composer
+kept what had been sent."""
+
 Updates = tuple[Any, Any, Any, Any, Any]
 """For chatbot, composer, stop, session id, list of talks."""
 
@@ -170,9 +175,9 @@ class Talking:
         talk = session.talk
         fresh = bool(text or files) and at is None
         written = {"text": text, "files": list(files)} if fresh else gr.skip()
-        empty = {"text": "", "files": []} if fresh else gr.skip()
+        left = _emptied() if fresh else gr.skip
         if not session.busy:
-            yield _echo(session, text, files, at), empty, gr.update(visible=True), session.id, gr.skip()
+            yield _echo(session, text, files, at), left(), gr.update(visible=True), session.id, gr.skip()
         try:
             job = begin()
         except Exception as error:
@@ -180,10 +185,13 @@ class Talking:
             shown = gr.skip() if session.busy else messages_of(session)
             yield shown, written, gr.update(visible=session.busy), session.id, gr.skip()
             return
-        yield from self._watch(session, talk, job, written)
+        yield from self._watch(session, talk, job, written, left)
 
-    def _watch(self, session: Session, talk: OpenTalk, job: Job, written: Any = None) -> Iterator[Updates]:
-        """The reply in the making, until it is made or the page shows another talk."""
+    def _watch(
+        self, session: Session, talk: OpenTalk, job: Job, written: Any = None, left: Callable[[], Any] = gr.skip
+    ) -> Iterator[Updates]:
+        """The reply in the making, until it is made or the page shows another talk. ``written`` goes back to the
+        composer where no reply comes of it, else what is ``left`` there."""
         written = gr.skip() if written is None else written
         address = address_of(talk)
         say = texts_in(session.language)
@@ -196,7 +204,7 @@ class Talking:
         try:
             for message in throttled(events, live, lambda: session.talk is talk):
                 talk.flush()
-                yield [*history, message], gr.skip(), gr.update(visible=True), session.id, listed
+                yield [*history, message], left(), gr.update(visible=True), session.id, listed
                 listed = gr.skip()
         except Exception as error:
             tell(error, session.language)
@@ -210,7 +218,7 @@ class Talking:
         else:
             if job.remake is None:
                 _keep(talk, job, live, say)
-            written = gr.skip()
+            written = left()
         stop = gr.update(visible=session.busy)
         yield messages_of(session), written, stop, session.id, talk_list(self.service, session)
 
@@ -243,6 +251,12 @@ def _keep(talk: OpenTalk, job: Job, live: LiveReply, say: Texts) -> None:
             message = live.last_message()
             message["content"].append(text_block(rating_acts(len(talk.shown), say=say)))
             talk.shown.append((turns[-1], message))
+
+
+def _emptied() -> Callable[[], Any]:
+    """What the composer is updated with after its message was sent: empty at first, then left as it is."""
+    until = time.monotonic() + EMPTYING_SECONDS
+    return lambda: {"text": "", "files": []} if time.monotonic() < until else gr.skip()
 
 
 def _number(text: str) -> int:
