@@ -42,7 +42,7 @@ from ..picturebook.values import (
     Sound,
 )
 from . import worlddata
-from .stand_ins import BetweenSlot, SaidSlot
+from .stand_ins import BetweenSlot, OnlySaidSlot, SaidSlot
 
 NEAR_COLOUR = 70.0
 """Distance in RGB below which a shade could be taken for the held-out colour's."""
@@ -276,3 +276,24 @@ def told_between(dialogue: Dialogue, others: Mapping[str, Sequence[str]], rng: r
     asked = replace(asked, parts=tuple(shown if part is slot else part for part in asked.parts))
     reply = replace(reply, parts=tuple(said.sub(unsaid, part) for part in reply.parts))
     return replace(dialogue, turns=(asked, reply), answers={})
+
+
+def asked_with_invented_pitch(dialogue: Dialogue, rng: random.Random) -> Dialogue:
+    """A request for sounds and its reply, with the pitch as ``with_invented_pitch`` has it: only the words of the reply
+    are to be learned, since no such sound can be made. Any other dialogue is returned as it is.
+
+    >>> from ..picturebook.dialogues import dialogue
+    >>> one = dialogue(random.Random(3), kind="make_audio")
+    >>> [turn.text for turn in asked_with_invented_pitch(one, random.Random(0)).turns]
+    ['let me hear a vessel at right pitch fast.', 'Hear how a boat hoots at right pitch and fast speed.']
+    """
+    if any(turn.slots for turn in dialogue.turns[:-1]):
+        return dialogue
+    told = with_invented_pitch([(turn.role, turn.text) for turn in dialogue.turns], rng)
+    if told is None:
+        return dialogue
+    turns = []
+    for turn, (_, words) in zip(dialogue.turns, told, strict=True):
+        made = (OnlySaidSlot(slot.value, slot.seed, slot.kind, slot.caption) for slot in turn.slots)
+        turns.append(replace(turn, parts=(words, *made)))
+    return replace(dialogue, turns=tuple(turns), answers={})

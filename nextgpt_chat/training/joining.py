@@ -18,7 +18,7 @@ from ..model import NextGPTModel
 from ..picturebook.dialogues import Dialogue, dialogue
 from ..projections import InputProjection, OutputProjectionConfig, build_output_projection
 from . import alignment, decoding_side
-from .between import asked_otherwise, told_between
+from .between import asked_otherwise, asked_with_invented_pitch, told_between
 from .readers import WordReaders
 from .word_vectors import other_words, with_other_words
 from .workshop import Workshop
@@ -77,10 +77,10 @@ def save_stage(w: Workshop, stage: int, model: NextGPTModel) -> None:
     torch.save(state, folder / "projections.pt")
 
 
-READING_SHARE, ASKING_SHARE, BETWEEN_SHARE = 0.25, 0.15, 0.3
-"""Of stage 3's dialogues: descriptions, and requests, in other words than the world's; and descriptions of what lies
-between the words. The pairs that are held out never occur in the rest, and the language model would unlearn to say
-them."""
+READING_SHARE, ASKING_SHARE, BETWEEN_SHARE, INVENTED_SHARE = 0.2, 0.15, 0.25, 0.15
+"""Of stage 3's dialogues: descriptions, and requests, in other words than the world's; descriptions of what lies
+between the words; and requests for sounds, half of them at invented pitches. The pairs that are held out never occur in
+the rest, and the language model would unlearn to say them."""
 TELLING = ("describe_audio", "describe_audio", "describe_image", "describe_video")
 """Sounds twice: there are fewest pairs of them."""
 
@@ -109,6 +109,8 @@ def stage_dialogue(
             return asked_otherwise(dialogue(rng, kind=rng.choice(MAKING)), rng)
         if share < READING_SHARE + ASKING_SHARE + BETWEEN_SHARE:
             return told_between(dialogue(rng, kind=rng.choice(TELLING)), others, rng)
+        if share < READING_SHARE + ASKING_SHARE + BETWEEN_SHARE + INVENTED_SHARE:
+            return asked_with_invented_pitch(dialogue(rng, kind="make_audio"), rng)
         return dialogue(rng)
 
     def draw_one(rng: random.Random) -> Dialogue:
@@ -181,6 +183,7 @@ def train_alignment(stage: int) -> Callable[[Workshop], dict[str, Any]]:
             rank=w.sizes.lora_rank,
             projections=stage != 2,
             readers=readers,
+            pitches=readers is None,
             resume=w.resume,
         )
         for kind in model.decoders if stage > 1 else ():

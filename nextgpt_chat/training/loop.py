@@ -33,6 +33,7 @@ class Recipe:
 
     ``learning_rate`` rises linearly over ``warmup`` steps, then falls along a half cosine to ``final`` times its value.
     ``average`` is the decay of the exponential moving average of the weights (0: none). ``muon``: see ``optimizer``.
+    ``adapter_decay`` is LoRA's own weight decay: what it learns by heart without need, it forgets again.
     """
 
     steps: int
@@ -46,6 +47,7 @@ class Recipe:
     average: float = 0.0
     precision: str = "auto"
     muon: bool = False
+    adapter_decay: float = 0.0
 
     def rate(self, step: int) -> float:
         rise = min(1.0, (step + 1) / max(1, self.warmup))
@@ -120,7 +122,7 @@ def fit(
         chosen = {id(p) for p in parameters}
         named = [(name, p) for name, p in named if id(p) in chosen]
     trained = [p for _, p in named]
-    optimizers = make_optimizers(named, recipe.learning_rate, recipe.weight_decay, recipe.muon)
+    optimizers = make_optimizers(named, recipe.learning_rate, recipe.weight_decay, recipe.muon, recipe.adapter_decay)
     for module in modules.values():
         module.to(accelerator.device)
     average = [p.detach().clone() for p in trained] if recipe.average else []

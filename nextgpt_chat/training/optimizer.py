@@ -71,15 +71,25 @@ class Muon(torch.optim.Optimizer):
 
 
 def make_optimizers(
-    named: list[tuple[str, nn.Parameter]], learning_rate: float, weight_decay: float, muon: bool
+    named: list[tuple[str, nn.Parameter]],
+    learning_rate: float,
+    weight_decay: float,
+    muon: bool,
+    adapter_decay: float = 0.0,
 ) -> list[torch.optim.Optimizer]:
-    """AdamW for all of them, or Muon for the hidden matrices and AdamW for the rest."""
+    """AdamW for all of them, or Muon for the hidden matrices and AdamW for the rest; LoRA with a weight decay of its
+    own, if one is given."""
     hidden = [p for name, p in named if muon and is_hidden_matrix(name, p)]
-    taken = {id(p) for p in hidden}
-    others = [p for _, p in named if id(p) not in taken]
+    adapter = [p for name, p in named if adapter_decay and "lora_" in name]
+    taken = {id(p) for p in (*hidden, *adapter)}
+    groups = [
+        {"params": [p for _, p in named if id(p) not in taken], "weight_decay": weight_decay},
+        {"params": adapter, "weight_decay": adapter_decay},
+    ]
+    groups = [group for group in groups if group["params"]]
     made: list[torch.optim.Optimizer] = []
-    if others:
-        made.append(torch.optim.AdamW(others, lr=learning_rate, betas=(0.9, 0.98), eps=1e-8, weight_decay=weight_decay))
+    if groups:
+        made.append(torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), eps=1e-8))
     if hidden:
         made.append(Muon(hidden, lr=learning_rate, weight_decay=weight_decay))
     return made

@@ -16,7 +16,7 @@ from ..model import SignalStates
 from ..picturebook.dialogues import Dialogue
 from . import worlddata
 from .between import ASKED_WORDS
-from .stand_ins import Said, said_of
+from .stand_ins import OnlySaidSlot, Said, said_of
 
 ATTRIBUTES = {
     "image": ("thing", "colour", "size", "position", "place"),
@@ -55,5 +55,5 @@ class WordReaders(nn.Module):
 def said_in_replies(dialogues: Sequence[Dialogue]) -> dict[str, list[Said]]:
     """Kind → what is said of each medium of that kind in the dialogues' last turns, in order (earlier replies' media
     are no targets)."""
-    slots = [slot for one in dialogues for slot in one.turns[-1].slots]
+    slots = [slot for one in dialogues for slot in one.turns[-1].slots if not isinstance(slot, OnlySaidSlot)]
     return {kind: [said_of(slot) for slot in slots if slot.kind == kind] for kind in ATTRIBUTES}

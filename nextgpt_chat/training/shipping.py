@@ -113,9 +113,10 @@ vector of words (`training/word_vectors.py`), for after plain text it had no way
 holds. In stage 2 the signal tokens are learned first, then the output projections, from the language model's states
 that are computed once, by the squared distance (`training/decoding_side.py`); so they do once more after stage 3. In
 stage 3 linear readers, thrown away afterwards, ask the signal tokens for the words of what is made
-(`training/readers.py`), and it describes media between the world's words, too (`training/between.py`). The text
-encoder of the sounds' decoder is trained first, alone (`training/sound_captions.py`). The vocoder's phases are
-mended by Griffin-Lim (`decoders/mel.py`). Sizes: `{sizes}`.
+(`training/readers.py`), and it describes media between the world's words, too (`training/between.py`). The adapter
+decays, and words for pitches are not learned there, or it learns by heart which pairs there are
+(`training/alignment.py`). The text encoder of the sounds' decoder is trained first, alone
+(`training/sound_captions.py`). The vocoder's phases are mended by Griffin-Lim (`decoders/mel.py`). Sizes: `{sizes}`.
 
 {table}
 

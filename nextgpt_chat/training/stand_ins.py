@@ -50,6 +50,11 @@ class BetweenSlot(MediaSlot):
     unsaid: str = ""
 
 
+@dataclass(frozen=True)
+class OnlySaidSlot(MediaSlot):
+    """A medium of a reply of which only the words are learned."""
+
+
 def said_of(slot: MediaSlot) -> Said:
     """The words about a medium, the canonical ones unless others were put in their place."""
     if isinstance(slot, SaidSlot):

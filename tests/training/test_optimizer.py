@@ -69,6 +69,17 @@ def test_every_parameter_has_one_optimizer():
     assert len(make_optimizers(list(net.named_parameters()), 1e-3, 0.1, muon=False)) == 1
 
 
+def test_lora_has_a_weight_decay_of_its_own():
+    named = [(name, nn.Parameter(torch.ones(2, 2))) for name in ("q_proj.lora_A", "projection.weight")]
+    (optimizer,) = make_optimizers(named, 0.1, 0.0, muon=False, adapter_decay=2.0)
+    for _, parameter in named:
+        parameter.grad = torch.zeros(2, 2)
+    optimizer.step()
+    (_, adapter), (_, other) = named
+    torch.testing.assert_close(adapter.detach(), torch.full((2, 2), 0.8))
+    torch.testing.assert_close(other.detach(), torch.ones(2, 2))
+
+
 def test_a_run_with_muon_resumes_where_it_stopped(tmp_path):
     recipe = replace(RECIPE, muon=True)
     torch.manual_seed(3)

@@ -27,6 +27,7 @@ from nextgpt_chat.training.between import (
     any_pitch,
     any_shade,
     asked_otherwise,
+    asked_with_invented_pitch,
     play_tenths,
     render_between,
     rendered_between,
@@ -38,7 +39,7 @@ from nextgpt_chat.training.between import (
 )
 from nextgpt_chat.training.caption_tokens import CONTEXT, caption_corpus, train_clip_tokenizer, train_roberta_tokenizer
 from nextgpt_chat.training.contrastive import batch_views, embed_values, patch_labels, render
-from nextgpt_chat.training.stand_ins import BetweenSlot
+from nextgpt_chat.training.stand_ins import BetweenSlot, OnlySaidSlot
 
 POOLS = (worlddata.scenes, worlddata.clips, worlddata.sounds)
 
@@ -189,10 +190,29 @@ def test_a_request_in_other_words_gets_its_reply_and_its_caption_in_them(kind):
     assert changed > 20
 
 
+def test_a_request_for_a_sound_at_an_invented_pitch_is_only_said():
+    changed = 0
+    for number in range(60):
+        one = dialogue(number, kind="make_audio")
+        told = asked_with_invented_pitch(one, random.Random(number))
+        if told is one:
+            continue
+        changed += 1
+        (asked, reply), (slot,) = told.turns, told.turns[-1].slots
+        assert isinstance(slot, OnlySaidSlot) and slot.value == one.turns[-1].slots[0].value
+        assert "pitch" not in parse(asked.text) | parse(reply.text)
+        before = one.turns[-1].text.split()
+        (new,) = (word for word, old in zip(reply.text.split(), before, strict=True) if word != old)
+        assert new in asked.text.split() and new not in PITCHES
+    assert changed > 15
+
+
 @pytest.mark.parametrize("kind", ["describe_image", "change_image", "make_several", "greet"])
 def test_other_dialogues_keep_their_words(kind):
     for number in range(20):
         one = dialogue(number, kind=kind)
+        if any(turn.slots for turn in one.turns[:-1]) or one.kind == "greet":
+            assert asked_with_invented_pitch(one, random.Random(number)) is one
         if len(one.turns[-1].slots) != 1 or len(one.turns) != 2:
             assert asked_otherwise(one, random.Random(number)) is one
 

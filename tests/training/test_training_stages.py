@@ -1,6 +1,7 @@
 """The stages themselves, at a tiny size: what each freezes and trains, and the whole recipe from nothing."""
 
 import random
+import re
 
 import pytest
 import torch
@@ -10,11 +11,12 @@ from nextgpt_chat.checkpoints import load_model
 from nextgpt_chat.errors import NextGPTError
 from nextgpt_chat.picturebook import captions
 from nextgpt_chat.picturebook.dialogues import dialogue
-from nextgpt_chat.prompting import TextSegment
+from nextgpt_chat.prompting import SignalSegment, TextSegment
 from nextgpt_chat.training import alignment, joining, stages, word_vectors
-from nextgpt_chat.training.between import told_between
+from nextgpt_chat.training.between import asked_otherwise, asked_with_invented_pitch, told_between
 from nextgpt_chat.training.loop import Recipe
-from nextgpt_chat.training.stand_ins import BetweenSlot
+from nextgpt_chat.training.readers import said_in_replies
+from nextgpt_chat.training.stand_ins import BetweenSlot, OnlySaidSlot, said_of
 from nextgpt_chat.training.workshop import make_workshop
 
 
@@ -175,6 +177,45 @@ def test_the_word_for_what_lies_between_the_words_is_not_learned(model):
         )
 
 
+def test_only_the_medium_of_what_is_asked_otherwise_is_learned_never_its_words(model):
+    examples = alignment.Examples(model, FakeEmbeddings(), FakeStates())
+    for number in range(20):
+        one = dialogue(number, kind=("make_audio", "make_image")[number % 2])
+        asked = asked_otherwise(one, random.Random(number))
+        (example,), _ = examples.batch([asked], every=True)
+        words = [s for s in example.segments if isinstance(s, TextSegment) and s.target]
+        assert bool(words) is (asked is one)
+        (run,) = (s for s in example.segments if isinstance(s, SignalSegment))
+        assert run.target
+
+
+def test_without_pitches_their_words_alone_are_not_learned_wherever_a_reply_has_them(model):
+    text, examples = model.language_model.text, alignment.Examples(model, FakeEmbeddings(), FakeStates())
+    several = (dialogue(number, kind="make_several") for number in range(400))
+    two_sounds = next(one for one in several if one.turns[-1].text.count(" pitch") == 2)
+    for one in (two_sounds, dialogue(0, kind="describe_audio"), dialogue(0, kind="make_image")):
+        whole, kept = (
+            [i for s in example.segments if isinstance(s, TextSegment) and s.target for i in s.ids]
+            for pitches in (True, False)
+            for (example,) in [examples.batch([one], every=True, pitches=pitches)[0]]
+        )
+        left_out = [tuple(text.encode(word)) for word in re.findall(r"(\w+) pitch", one.turns[-1].text)]
+        assert len(whole) - len(kept) == sum(map(len, left_out))
+        assert all(kept.count(i) == whole.count(i) for i in text.encode("pitch"))
+
+
+def test_of_a_sound_at_an_invented_pitch_only_the_words_are_learned(model):
+    examples = alignment.Examples(model, FakeEmbeddings(), FakeStates())
+    one = dialogue(3, kind="make_audio")
+    for shown in (one, asked_with_invented_pitch(one, random.Random(0))):
+        (example,), _ = examples.batch([shown], every=True)
+        (run,) = (s for s in example.segments if isinstance(s, SignalSegment))
+        assert any(isinstance(s, TextSegment) and s.target for s in example.segments)
+        assert run.target is (shown is one) and len(example.states) == run.target
+        assert said_in_replies([shown])["audio"] == [said_of(slot) for slot in one.turns[-1].slots] * run.target
+        assert torch.isfinite(model.instruction_loss([example], {}).total)
+
+
 def test_stage_3_also_describes_and_asks_in_other_words_and_between_the_words(tmp_path):
     others = word_vectors.other_words(tiny_model(tmp_path).language_model)
     draw, rng = joining.stage_dialogue(3, others=others), random.Random(0)
@@ -186,7 +227,9 @@ def test_stage_3_also_describes_and_asks_in_other_words_and_between_the_words(tm
     ]
     assert 3 < len(asked) < 75
     between = [one for one in drawn for slot in one.turns[0].slots if isinstance(slot, BetweenSlot)]
-    assert 60 < len(between) < 150
+    assert 50 < len(between) < 125
+    invented = [one for one in drawn for slot in one.turns[-1].slots if isinstance(slot, OnlySaidSlot)]
+    assert 10 < len(invented) < 45
     plain = [joining.stage_dialogue(3)(rng) for _ in range(100)]
-    invented = word_vectors.SaidSlot | BetweenSlot
+    invented = word_vectors.SaidSlot | BetweenSlot | OnlySaidSlot
     assert not any(isinstance(s, invented) for one in plain for turn in one.turns for s in turn.slots)
