@@ -182,6 +182,8 @@ class Talking:
             job = begin()
         except Exception as error:
             tell(error, session.language)
+            if session.busy and fresh:  # the message before may be emptying the composer still
+                time.sleep(EMPTYING_SECONDS)
             shown = gr.skip() if session.busy else messages_of(session)
             yield shown, written, gr.update(visible=session.busy), session.id, gr.skip()
             return
