@@ -127,9 +127,10 @@ class Examples:
         said = {self._key(slot): slot.said for slot in slots if isinstance(slot, SaidSlot)}
         examples = []
 
-        def encode(words: str) -> tuple[int, ...]:
-            return tuple(self.model.language_model.text.encode(words))
+        def encode(phrase: str) -> tuple[int, ...]:
+            return tuple(self.model.language_model.text.encode(phrase))
 
+        unlearned, pitch = [] if pitches else [encode(word) for word in PITCHES], encode("pitch")
         for dialogue in dialogues:
             segments = self.template.example(turns_of(dialogue, self._key), text=text, every=every)
             if dialogue.forced:
@@ -139,8 +140,8 @@ class Examples:
                 slot.unsaid for turn in dialogue.turns for slot in turn.slots if isinstance(slot, BetweenSlot)
             }:
                 segments = _without_learning(segments, encode(unsaid))
-            for pitch in () if pitches else PITCHES:
-                segments = _without_learning(segments, encode(pitch), before=encode("pitch"))
+            for word in unlearned:
+                segments = _without_learning(segments, word, before=pitch)
             runs = [(s.kind, s.part.caption) for s in segments if isinstance(s, SignalSegment) and s.target]
             examples.append(Example(segments, tuple(self.states.of(runs))))
         rendered = self.embeddings.of([slot for slot in slots if not isinstance(slot, SaidSlot)])
@@ -246,7 +247,7 @@ def train_stage(
     ``readers``, stage 3 learns to tell them what is made, too. ``pitches`` is False for a language model that says
     pitches rightly before: of the few pairs of a source and a pitch, which of them there are is soon learned by heart
     (measured on held-out requests for sounds: 44 of 48 replies right before stage 3, 5 after 2,000 steps; without
-    their words, and with ``Recipe.adapter_decay``, 45 after 1,000).
+    their words, and with ``Recipe.adapter_decay``, 45 after 1,000 of a new adapter, the signal tokens being taught).
     """
     trained = freeze_for_stage(model, stage, rank=rank, all_rows=all_rows, projections=projections)
     share = sum(p.numel() for p in trained) / sum(p.numel() for p in model.parameters())
