@@ -1,5 +1,6 @@
 """The command line: JSON alone on standard output, exit statuses, one readable line for bad input."""
 
+import importlib
 import io
 import json
 import os
@@ -200,6 +201,7 @@ def test_settings_are_converted():
 @pytest.fixture
 def fake_part(monkeypatch):
     """Puts a module in the place of one of the package's parts."""
+    importlib.import_module("nextgpt_chat.evaluation.report")  # it takes names from parts that are replaced
 
     def put(name, **functions):
         module = types.ModuleType(f"nextgpt_chat.{name}")
