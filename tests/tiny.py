@@ -26,7 +26,7 @@ SENTENCES = (
     "### Human: now make it move to the left, please",
     "### Assistant: It is a green frog on the sand. It rises. It falls.\n###",
 )
-EMBEDDING_WIDTH = 24
+EMBEDDING_WIDTH = 96
 OUTPUT_SHAPES = {"image": (6, 20), "audio": (1, 12), "video": (5, 28)}  # conditioning tokens × width
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from ..content import Audio, Image, Video
 from ..picturebook import CLIP_FPS, SAMPLE_RATE, animate, captions, draw, play
-from ..picturebook.dialogues import Dialogue
+from ..picturebook.dialogues import Dialogue, MediaSlot
 from ..picturebook.drawing import RGB, SHADES
 from ..picturebook.reading import parse
 from ..picturebook.sounds import PITCH_FACTORS, PITCH_JITTER
@@ -42,7 +42,7 @@ from ..picturebook.values import (
     Sound,
 )
 from . import worlddata
-from .stand_ins import BetweenSlot, OnlySaidSlot, SaidSlot
+from .stand_ins import BetweenSlot, SaidSlot
 
 NEAR_COLOUR = 70.0
 """Distance in RGB below which a shade could be taken for the held-out colour's."""
@@ -154,36 +154,6 @@ def tenths_caption(value: TenthsSound | Sound) -> str:
     return said.replace("normal pitch", f"{value.tenths:+d} pitch", 1)
 
 
-_SAID_PITCH = re.compile(r"\b\w+(?=[ -]pitch)", re.IGNORECASE)
-
-
-OTHER_WORDS = (*COLOURS, *POSITIONS, "big", "small", "slow", "fast", "sandy", "snowy", "spinning", "still")
-"""Words of the world that are not said of a pitch."""
-
-
-def with_invented_pitch(spoken: list[tuple[str, str]], rng: random.Random) -> list[tuple[str, str]] | None:
-    """A message and its reply that both name the pitch, with a word in its place that there is not, or that is not
-    said of a pitch; else None.
-
-    A language model that has read of each source at two pitches only says those, whatever it is asked for (measured on
-    held-out values: 13 of 100 replies wrong, nearly all of them in the pitch; with words that there are not 7, five of
-    them "waves at normal pitch"). Having to say words that it has never read there, it learns to say what is asked for.
-
-    >>> talk = [("user", "Play a high pitched bell."), ("assistant", "Hear how a bell rings at high pitch.")]
-    >>> with_invented_pitch(talk, random.Random(2))
-    [('user', 'Play a zetiku pitched bell.'), ('assistant', 'Hear how a bell rings at zetiku pitch.')]
-    """
-    if len(spoken) != 2 or any(len(_SAID_PITCH.findall(words)) != 1 for _, words in spoken):
-        return None
-    asked, answered = (parse(words).get("pitch") for _, words in spoken)
-    if asked != answered:  # "make it lower"
-        return None
-    word = rng.choice(OTHER_WORDS)
-    if rng.random() < 0.5:
-        word = "".join(rng.choice("bdfgklmnprstvz") + rng.choice("aeiou") for _ in range(rng.randint(2, 3)))
-    return [(role, _SAID_PITCH.sub(word, words)) for role, words in spoken]
-
-
 _LOOKS = (*COLOURS, *SIZES, *POSITIONS, *PLACES)
 ASKED_WORDS = {
     "thing": _LOOKS,
@@ -278,22 +248,18 @@ def told_between(dialogue: Dialogue, others: Mapping[str, Sequence[str]], rng: r
     return replace(dialogue, turns=(asked, reply), answers={})
 
 
-def asked_with_invented_pitch(dialogue: Dialogue, rng: random.Random) -> Dialogue:
-    """A request for sounds and its reply, with the pitch as ``with_invented_pitch`` has it: only the words of the reply
-    are to be learned, since no such sound can be made. Any other dialogue is returned as it is.
+def given_between(dialogue: Dialogue, rng: random.Random) -> Dialogue:
+    """The dialogue with all that a user gives between the words: sounds where nobody names a pitch, pictures and clips
+    where nobody names a colour. What is made of them follows from the source or the thing alone, and a model that is
+    only given the world's own pairs learns which there are all the same."""
+    named = {name for turn in dialogue.turns for name in parse(turn.text)}
 
-    >>> from ..picturebook.dialogues import dialogue
-    >>> one = dialogue(random.Random(3), kind="make_audio")
-    >>> [turn.text for turn in asked_with_invented_pitch(one, random.Random(0)).turns]
-    ['let me hear a vessel at right pitch fast.', 'Hear how a boat hoots at right pitch and fast speed.']
-    """
-    if any(turn.slots for turn in dialogue.turns[:-1]):
-        return dialogue
-    told = with_invented_pitch([(turn.role, turn.text) for turn in dialogue.turns], rng)
-    if told is None:
-        return dialogue
-    turns = []
-    for turn, (_, words) in zip(dialogue.turns, told, strict=True):
-        made = (OnlySaidSlot(slot.value, slot.seed, slot.kind, slot.caption) for slot in turn.slots)
-        turns.append(replace(turn, parts=(words, *made)))
-    return replace(dialogue, turns=tuple(turns), answers={})
+    def shown(part: str | MediaSlot) -> str | MediaSlot:
+        if isinstance(part, str) or part.value is None or ("pitch" if part.kind == "audio" else "colour") in named:
+            return part
+        return BetweenSlot(part.value, rng.randrange(RENDERINGS), part.kind, part.caption)
+
+    turns = (
+        replace(turn, parts=tuple(map(shown, turn.parts))) if turn.role == "user" else turn for turn in dialogue.turns
+    )
+    return replace(dialogue, turns=tuple(turns))

@@ -11,7 +11,7 @@ training values are read 99 %). A sum of fixed directions is the same for pairs 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -41,6 +41,11 @@ class AttributeCodes:
         random = torch.randn(width, len(self.rows), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         self.directions = torch.linalg.qr(random)[0].T.float().contiguous()
 
+    def of(self, names: Iterable[str]) -> Tensor:
+        """(n, E): the directions of all words of some attributes."""
+        wanted = set(names)
+        return self.directions[[row for (name, _), row in self.rows.items() if name in wanted]]
+
     def sums(self, shown: Sequence[Scene | Clip | Sound], octaves: Sequence[float | None] | None = None) -> Tensor:
         """(B, E), of unit length: the sums of values' directions. ``octaves``: above the normal pitch, for sounds; None
         for one whose pitch is left open."""
@@ -65,8 +70,7 @@ class AttributeCodes:
         no word names, all is compared but what lies along the colours' directions."""
         off = encoded - sums.to(encoded.device)
         if unnamed:
-            colours = self.directions[[self.rows["colour", word] for word in worlddata.ATTRIBUTES["colour"]]]
-            colours = colours.to(encoded.device)
+            colours = self.of(["colour"]).to(encoded.device)
             last = off[-unnamed:]
             off = torch.cat([off[:-unnamed], last - (last @ colours.T) @ colours])
         return off.square().sum(1).mean()

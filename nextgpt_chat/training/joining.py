@@ -18,9 +18,9 @@ from ..model import NextGPTModel
 from ..picturebook.dialogues import Dialogue, dialogue
 from ..projections import InputProjection, OutputProjectionConfig, build_output_projection
 from . import alignment, decoding_side
-from .between import asked_otherwise, asked_with_invented_pitch, told_between
-from .readers import WordReaders
-from .word_vectors import other_words, with_other_words
+from .between import asked_otherwise, given_between, told_between
+from .invented import asked_with_invented_pitch, with_invented_source
+from .word_vectors import other_words
 from .workshop import Workshop
 
 DESCRIBING = ("describe_image", "describe_audio", "describe_video", "describe_without_words")
@@ -77,12 +77,21 @@ def save_stage(w: Workshop, stage: int, model: NextGPTModel) -> None:
     torch.save(state, folder / "projections.pt")
 
 
-READING_SHARE, ASKING_SHARE, BETWEEN_SHARE, INVENTED_SHARE = 0.2, 0.15, 0.25, 0.15
-"""Of stage 3's dialogues: descriptions, and requests, in other words than the world's; descriptions of what lies
-between the words; and requests for sounds, half of them at invented pitches. The pairs that are held out never occur in
-the rest, and the language model would unlearn to say them."""
-TELLING = ("describe_audio", "describe_audio", "describe_image", "describe_video")
-"""Sounds twice: there are fewest pairs of them."""
+BETWEEN_SHARE = 0.15
+"""Of stage 1's dialogues: descriptions of what lies between the words. From the world's own pairs alone the input
+projection learns which there are (held-out media told rightly, n = 100: without them sources 85, pitches 86, things of
+clips 81 %; with them 98, 92 and 85 %; with half of them pitches fell to 47 %)."""
+SHARES = {"telling": 0.36, "asking": 0.08, "inventing": 0.1, "changing": 0.1, "crossing": 0.08}
+"""Of stage 3's dialogues: descriptions of what lies between the words; requests in other words; requests for sounds
+with an invented pitch or source; changes, half of those of sounds with an invented source; and media of others. The
+pairs that are held out never occur in the rest, and the language model would unlearn to say them.
+
+That is why stage 3 is light, too. At a rate of 5e-4, of the pitches of held-out sounds 86 % were told rightly before
+and 70 % after 154 steps; at 1.5e-4 92 % before and 91 % after 300 (n = 100)."""
+TELLING = ("describe_audio", "describe_audio", "describe_image", "describe_video", "describe_video")
+"""Sounds twice, for there are fewest pairs of them; clips twice, for they are the hardest to read."""
+CROSSING = ("across_to_image", "across_to_audio", "across_to_video")
+CHANGING = ("change_image", "change_audio", "change_audio", "change_video")
 
 
 Draw = Callable[[random.Random], Dialogue]
@@ -100,18 +109,29 @@ def stage_dialogue(
     kinds = {1: DESCRIBING, 2: MAKING}
 
     def draw_any(rng: random.Random) -> Dialogue:
+        if stage == 1 and others and rng.random() < BETWEEN_SHARE:
+            return told_between(dialogue(rng, kind=rng.choice(TELLING)), others, rng)
         if stage in kinds:
             return dialogue(rng, kind=rng.choice(kinds[stage]))
-        share = rng.random() if others else 1.0
-        if share < READING_SHARE:
-            return with_other_words(dialogue(rng, kind=rng.choice(TELLING)), others, rng)
-        if share < READING_SHARE + ASKING_SHARE:
-            return asked_otherwise(dialogue(rng, kind=rng.choice(MAKING)), rng)
-        if share < READING_SHARE + ASKING_SHARE + BETWEEN_SHARE:
+        if not others:
+            return dialogue(rng)
+        share = rng.choices([*SHARES, "own"], [*SHARES.values(), 1 - sum(SHARES.values())])[0]
+        if share == "telling":
             return told_between(dialogue(rng, kind=rng.choice(TELLING)), others, rng)
-        if share < READING_SHARE + ASKING_SHARE + BETWEEN_SHARE + INVENTED_SHARE:
-            return asked_with_invented_pitch(dialogue(rng, kind="make_audio"), rng)
-        return dialogue(rng)
+        if share == "asking":
+            return asked_otherwise(dialogue(rng, kind=rng.choice(MAKING)), rng)
+        if share == "inventing":
+            one = dialogue(rng, kind="make_audio")
+            if rng.random() < 0.5:
+                return with_invented_source(one, others["source"], rng)
+            return asked_with_invented_pitch(one, rng)
+        if share == "changing":
+            one = dialogue(rng, kind=rng.choice(CHANGING))
+            given = any(slot.kind == "audio" for slot in one.turns[0].slots)
+            return one if given or rng.random() < 0.5 else with_invented_source(one, others["source"], rng)
+        one = dialogue(rng, kind=rng.choice(CROSSING) if share == "crossing" else None)
+        one = told_between(given_between(one, rng), others, rng)
+        return asked_with_invented_pitch(one, rng) if rng.random() < 0.5 else one
 
     def draw_one(rng: random.Random) -> Dialogue:
         while True:
@@ -166,12 +186,8 @@ def train_alignment(stage: int) -> Callable[[Workshop], dict[str, Any]]:
         embeddings = alignment.Embeddings(model.imagebind, PATCHED_MEDIA if patches else ALL_MEDIA, patches=patches)
         states = alignment.CaptionStates(model.decoders)
         examples = alignment.Examples(model, embeddings, states, training_template(w))
-        # A base's language model has never read word vectors.
+        # A base's language model has never read word vectors, and its ImageBind has no codes.
         others = other_words(model.language_model) if w.base is None else None
-        readers = None
-        if stage == 3 and w.base is None:
-            tokens = {kind: model.language_model.signal_tokens.count(kind) for kind in model.decoders}
-            readers = WordReaders(model.language_model.width, tokens).to(w.device)
         draw = stage_dialogue(stage, model.language_model.signals.groups, others)
         result = alignment.train_stage(
             stage,
@@ -182,8 +198,7 @@ def train_alignment(stage: int) -> Callable[[Workshop], dict[str, Any]]:
             w.state(f"stage{stage}"),
             rank=w.sizes.lora_rank,
             projections=stage != 2,
-            readers=readers,
-            pitches=readers is None,
+            pitches=w.base is not None,
             resume=w.resume,
         )
         for kind in model.decoders if stage > 1 else ():

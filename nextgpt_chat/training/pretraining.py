@@ -27,6 +27,7 @@ from . import (
     between,
     contrastive,
     diffusion,
+    invented,
     language,
     sound_captions,
     video_init,
@@ -137,7 +138,7 @@ def spoken_for_training(rng: random.Random) -> list[tuple[str, str]]:
     if rng.random() >= INVENTED_SHARE:
         return spoken(rng)
     while True:
-        told = between.with_invented_pitch(spoken(rng), rng)
+        told = invented.with_invented_pitch(spoken(rng), rng)
         if told is not None:
             return told
 

@@ -51,7 +51,7 @@ class BetweenSlot(MediaSlot):
 
 
 @dataclass(frozen=True)
-class OnlySaidSlot(MediaSlot):
+class OnlySaidSlot(SaidSlot):
     """A medium of a reply of which only the words are learned."""
 
 

@@ -52,11 +52,14 @@ class WordVectors:
         """(n, D), differentiable with respect to the model's input embeddings."""
         return torch.stack([self._sum(said) for said in media])
 
+    def word(self, name: str, word: str) -> Tensor:
+        """(D,): one word's vector as it is said of attribute ``name``."""
+        return self.lm.embed(self.lm.text.encode(word)).mean(0)[self.shuffles[name]]
+
     def _sum(self, said: Said) -> Tensor:
         if not said:
             return _noise_as_long_as(self.lm.embed([0])[0])
-        words = [self.lm.embed(self.lm.text.encode(word)).mean(0)[self.shuffles[name]] for name, word in said]
-        total = torch.stack(words).sum(0) / len(words) ** 0.5
+        total = torch.stack([self.word(name, word) for name, word in said]).sum(0) / len(said) ** 0.5
         return total + NOISE * _noise_as_long_as(total)
 
 

@@ -11,7 +11,7 @@ from nextgpt_chat.decoders import mel
 from nextgpt_chat.imagebind import ImageBind, ImageBindConfig
 from nextgpt_chat.imagebind.preprocess import preprocess
 from nextgpt_chat.picturebook import COLOURS, MOTIONS, PITCHES, SOUNDS, THINGS, captions, draw, is_held_out, play
-from nextgpt_chat.picturebook.dialogues import MediaSlot, as_text, dialogue
+from nextgpt_chat.picturebook.dialogues import MediaSlot, dialogue
 from nextgpt_chat.picturebook.drawing import SHADES
 from nextgpt_chat.picturebook.reading import parse
 from nextgpt_chat.picturebook.sounds import PITCH_FACTORS
@@ -27,7 +27,7 @@ from nextgpt_chat.training.between import (
     any_pitch,
     any_shade,
     asked_otherwise,
-    asked_with_invented_pitch,
+    given_between,
     play_tenths,
     render_between,
     rendered_between,
@@ -35,11 +35,10 @@ from nextgpt_chat.training.between import (
     tenths_sounds,
     told_between,
     unnamed_caption,
-    with_invented_pitch,
 )
 from nextgpt_chat.training.caption_tokens import CONTEXT, caption_corpus, train_clip_tokenizer, train_roberta_tokenizer
 from nextgpt_chat.training.contrastive import batch_views, embed_values, patch_labels, render
-from nextgpt_chat.training.stand_ins import BetweenSlot, OnlySaidSlot
+from nextgpt_chat.training.stand_ins import BetweenSlot
 
 POOLS = (worlddata.scenes, worlddata.clips, worlddata.sounds)
 
@@ -190,29 +189,10 @@ def test_a_request_in_other_words_gets_its_reply_and_its_caption_in_them(kind):
     assert changed > 20
 
 
-def test_a_request_for_a_sound_at_an_invented_pitch_is_only_said():
-    changed = 0
-    for number in range(60):
-        one = dialogue(number, kind="make_audio")
-        told = asked_with_invented_pitch(one, random.Random(number))
-        if told is one:
-            continue
-        changed += 1
-        (asked, reply), (slot,) = told.turns, told.turns[-1].slots
-        assert isinstance(slot, OnlySaidSlot) and slot.value == one.turns[-1].slots[0].value
-        assert "pitch" not in parse(asked.text) | parse(reply.text)
-        before = one.turns[-1].text.split()
-        (new,) = (word for word, old in zip(reply.text.split(), before, strict=True) if word != old)
-        assert new in asked.text.split() and new not in PITCHES
-    assert changed > 15
-
-
 @pytest.mark.parametrize("kind", ["describe_image", "change_image", "make_several", "greet"])
 def test_other_dialogues_keep_their_words(kind):
     for number in range(20):
         one = dialogue(number, kind=kind)
-        if any(turn.slots for turn in one.turns[:-1]) or one.kind == "greet":
-            assert asked_with_invented_pitch(one, random.Random(number)) is one
         if len(one.turns[-1].slots) != 1 or len(one.turns) != 2:
             assert asked_otherwise(one, random.Random(number)) is one
 
@@ -237,6 +217,23 @@ def test_what_lies_between_the_words_is_told_with_a_word_that_says_nothing_of_it
     assert changed > (20 if kind == "describe_without_words" else 35)
 
 
+@pytest.mark.parametrize("kind", ["across_to_image", "across_to_audio", "describe_audio", "change_image"])
+def test_what_is_given_lies_between_the_words_wherever_nobody_names_its_pitch_or_colour(kind):
+    changed = 0
+    for number in range(60):
+        one = dialogue(number, kind=kind)
+        given = given_between(one, random.Random(number))
+        named = {name for turn in one.turns for name in parse(turn.text)}
+        for before, after in zip(one.turns, given.turns, strict=True):
+            assert (after.role, after.text) == (before.role, before.text)
+            for slot, other in zip(before.slots, after.slots, strict=True):
+                between, name = isinstance(other, BetweenSlot), "pitch" if slot.kind == "audio" else "colour"
+                assert between is (before.role == "user" and name not in named)
+                assert other.value == slot.value and not (between and other.unsaid)
+                changed += between
+    assert changed > 10 or kind in ("describe_audio", "change_image")
+
+
 def test_slots_between_the_words_are_rendered_so_and_kept_apart():
     torch.manual_seed(0)
     imagebind = ImageBind(ImageBindConfig.mini(400)).eval()
@@ -248,34 +245,6 @@ def test_slots_between_the_words_are_rendered_so_and_kept_apart():
     for slot, medium in ((plain, render(sound, 7)), (between, rendered_between(sound, 7))):
         wanted = imagebind.encode_media([medium])[0]
         assert torch.allclose(found[embeddings.key(slot)], wanted, atol=2e-3)
-
-
-def test_an_invented_pitch_stands_in_the_message_and_in_its_reply():
-    rng, found = random.Random(5), 0
-    for _ in range(400):
-        spoken = as_text(dialogue(rng), rng)
-        told = with_invented_pitch(spoken, random.Random(2))
-        if told is None:
-            continue
-        found += 1
-        assert [role for role, _ in told] == ["user", "assistant"]
-        assert all(re.search("zetiku[ -]pitch", words) for _, words in told)
-        assert parse(told[1][1]).get("pitch") is None
-        before, after = parse(spoken[1][1]), parse(told[1][1])
-        assert {name: word for name, word in before.items() if name != "pitch"} == after
-    assert found > 20
-
-
-@pytest.mark.parametrize(
-    "spoken",
-    [
-        [("user", "(a bell rings at high pitch) make it lower"), ("assistant", "Hear how a bell rings at low pitch.")],
-        [("user", "Play a bell."), ("assistant", "Hear how a bell rings at low pitch.")],
-        [("user", "hello"), ("assistant", "Hello!")],
-    ],
-)
-def test_a_pitch_that_the_message_does_not_name_is_not_invented(spoken):
-    assert with_invented_pitch(spoken, random.Random(1)) is None
 
 
 def test_sounds_on_the_scale_keep_away_from_held_out_pitches_and_say_where_they_are():

@@ -13,10 +13,10 @@ from nextgpt_chat.picturebook import captions
 from nextgpt_chat.picturebook.dialogues import dialogue
 from nextgpt_chat.prompting import SignalSegment, TextSegment
 from nextgpt_chat.training import alignment, joining, stages, word_vectors
-from nextgpt_chat.training.between import asked_otherwise, asked_with_invented_pitch, told_between
+from nextgpt_chat.training.between import asked_otherwise, told_between
+from nextgpt_chat.training.invented import asked_with_invented_pitch, has_known_source, with_invented_source
 from nextgpt_chat.training.loop import Recipe
-from nextgpt_chat.training.readers import said_in_replies
-from nextgpt_chat.training.stand_ins import BetweenSlot, OnlySaidSlot, said_of
+from nextgpt_chat.training.stand_ins import BetweenSlot, OnlySaidSlot
 from nextgpt_chat.training.workshop import make_workshop
 
 
@@ -205,6 +205,27 @@ def test_without_pitches_their_words_alone_are_not_learned_wherever_a_reply_has_
         assert all(token in rest for token in kept)  # the others stay, in their order
 
 
+def test_of_an_invented_source_the_pitch_is_learned(model):
+    examples = alignment.Examples(model, FakeEmbeddings(), FakeStates())
+    one = dialogue(1, kind="describe_audio")
+    told = with_invented_source(one, ["always"], random.Random(0))
+    (example,), known = examples.batch([told], every=True, pitches=False)
+    reply = [s for s in example.segments if isinstance(s, TextSegment)][-1]
+    assert reply.target and told.turns[-1].text.count(" pitch") == 1
+    assert model.language_model.text.decode(reply.ids).strip().startswith(told.turns[-1].text)
+
+    # In the medium, the source's code makes room for the word's vector; the codes of the rest stay.
+    (slot,), codes = told.turns[0].slots, examples.codes
+    shown, reworded = known[examples.embeddings.key(slot)], known[f"{examples.embeddings.key(slot)} said {slot.said}"]
+    projection = model.input_projection
+    vector = projection(reworded) - projection(shown - (shown @ codes.of(["source"]).T) @ codes.of(["source"]))
+    word = model.language_model.embed(model.language_model.text.encode("always")).mean(0)[
+        examples.words.shuffles["source"]
+    ]
+    assert torch.cosine_similarity(vector, word, 0) > 0.9  # it has some noise
+    assert 1 < float((vector.norm() / word.norm()).detach()) * 3**0.5 < 3.2
+
+
 def test_of_a_sound_at_an_invented_pitch_only_the_words_are_learned(model):
     examples = alignment.Examples(model, FakeEmbeddings(), FakeStates())
     one = dialogue(3, kind="make_audio")
@@ -213,24 +234,38 @@ def test_of_a_sound_at_an_invented_pitch_only_the_words_are_learned(model):
         (run,) = (s for s in example.segments if isinstance(s, SignalSegment))
         assert any(isinstance(s, TextSegment) and s.target for s in example.segments)
         assert run.target is (shown is one) and len(example.states) == run.target
-        assert said_in_replies([shown])["audio"] == [said_of(slot) for slot in one.turns[-1].slots] * run.target
         assert torch.isfinite(model.instruction_loss([example], {}).total)
 
 
-def test_stage_3_also_describes_and_asks_in_other_words_and_between_the_words(tmp_path):
+def given(drawn, slot_type):
+    return [one for one in drawn for slot in one.turns[0].slots if isinstance(slot, slot_type)]
+
+
+def test_stage_1_also_describes_what_lies_between_the_words(tmp_path):
+    others = word_vectors.other_words(tiny_model(tmp_path).language_model)
+    draw, rng = joining.stage_dialogue(1, others=others), random.Random(0)
+    drawn = [draw(rng) for _ in range(300)]
+    assert 20 < len(given(drawn, BetweenSlot)) < 75
+    assert all(one.kind.startswith("describe_") for one in drawn)
+    plain = [joining.stage_dialogue(1)(rng) for _ in range(100)]
+    assert not given(plain, BetweenSlot)
+
+
+def test_stage_3_also_asks_in_other_words_and_gives_what_lies_between_the_words(tmp_path):
     others = word_vectors.other_words(tiny_model(tmp_path).language_model)
     draw, rng = joining.stage_dialogue(3, others=others), random.Random(0)
     drawn = [draw(rng) for _ in range(300)]
-    described = [one for one in drawn for slot in one.turns[0].slots if isinstance(slot, word_vectors.SaidSlot)]
-    assert 20 < len(described) < 90
     asked = [
         s for one in drawn for s in one.turns[-1].slots if s.value is not None and s.caption != captions(s.value)[0]
     ]
     assert 3 < len(asked) < 75
-    between = [one for one in drawn for slot in one.turns[0].slots if isinstance(slot, BetweenSlot)]
-    assert 50 < len(between) < 125
+    between = given(drawn, BetweenSlot)
+    assert 80 < len(between) < 200
+    assert any(one.kind.startswith("across_to_") for one in between)
     invented = [one for one in drawn for slot in one.turns[-1].slots if isinstance(slot, OnlySaidSlot)]
-    assert 10 < len(invented) < 45
+    assert 15 < len(invented) < 60
+    assert any(one.kind == "change_audio" and not has_known_source(one) for one in invented)
+    assert 25 < sum(one.kind.startswith("change_") for one in drawn) < 80
     plain = [joining.stage_dialogue(3)(rng) for _ in range(100)]
     invented = word_vectors.SaidSlot | BetweenSlot | OnlySaidSlot
     assert not any(isinstance(s, invented) for one in plain for turn in one.turns for s in turn.slots)

@@ -2,15 +2,13 @@ import random
 
 import pytest
 import torch
-from tiny import tiny_language_model, tiny_model
+from tiny import tiny_language_model
 
 from nextgpt_chat.content import MediaPart, TextPart
 from nextgpt_chat.picturebook import Clip, Scene, parse
 from nextgpt_chat.picturebook.dialogues import dialogue
-from nextgpt_chat.projections import InputProjection
-from nextgpt_chat.prompting import MediaSegment, make_template
+from nextgpt_chat.prompting import make_template
 from nextgpt_chat.training import language, word_vectors, worlddata
-from nextgpt_chat.training.alignment import CaptionStates, Embeddings, Examples
 
 WORDS = ["about", "again", "always", "please"]
 OTHERS = dict.fromkeys(word_vectors.REPLACED, WORDS)
@@ -80,25 +78,6 @@ def test_a_dialogue_with_several_media_is_left_as_it_is():
     for number in range(20):
         one = dialogue(number, kind="describe_several")
         assert word_vectors.with_other_words(one, OTHERS, random.Random(number)) is one
-
-
-def test_the_input_projection_turns_what_is_said_into_the_language_models_vector(tmp_path, monkeypatch):
-    monkeypatch.setattr(word_vectors, "NOISE", 0.0)
-    model = tiny_model(tmp_path)
-    # Wider than the language model, as ImageBind is: then there is an embedding for every vector.
-    model.input_projection = InputProjection(96, model.language_model.width)
-    rng = random.Random(0)
-    one = next(
-        changed
-        for changed in iter(lambda: word_vectors.with_other_words(dialogue(rng, kind="describe_image"), OTHERS, rng), 0)
-        if isinstance(changed.turns[0].slots[0], word_vectors.SaidSlot)
-    )
-    examples = Examples(model, Embeddings(None), CaptionStates({}))
-    (example,), known = examples.batch([one], every=True)
-    (key,) = known
-    assert [s.media.sha256 for s in example.segments if isinstance(s, MediaSegment)] == [key]
-    wanted = word_vectors.WordVectors(model.language_model).of([word_vectors.said_of(one.turns[0].slots[0])])
-    assert torch.allclose(model.input_projection(known[key][None]), wanted, atol=1e-4)
 
 
 def test_other_words_are_never_said_of_what_they_stand_for(lm):
