@@ -59,13 +59,12 @@ class SignalStates:
 @dataclass(frozen=True)
 class Losses:
     """``total`` is what to minimise: cross entropy plus scaled distances. ``accuracy``: share of target tokens that
-    are the most likely ones. ``signals``: by kind, what the output projections were given."""
+    are the most likely ones."""
 
     total: Tensor
     cross_entropy: Tensor
     distance: dict[str, Tensor] = field(default_factory=dict)
     accuracy: float = 0.0
-    signals: dict[str, SignalStates] = field(default_factory=dict)
 
 
 Measure = Callable[[Tensor, Tensor], Tensor]
@@ -176,11 +175,12 @@ class NextGPTModel(nn.Module):
         media = [one for s in segments if isinstance(s, MediaSegment) for one in s.every]
         return torch.cat(self._rows(segments, iter(self.embed_media(media, known))))[None]
 
-    def _rows(self, segments: Iterable[Segment], vectors: Iterator[Tensor]) -> list[Tensor]:
-        return [
-            self._medium_rows(s, vectors) if isinstance(s, MediaSegment) else self.language_model.embed(s.ids)
-            for s in segments
-        ]
+    def _rows(self, segments: Sequence[Segment], vectors: Iterator[Tensor]) -> list[Tensor]:
+        """One (n, D) a segment; their tokens are looked up together."""
+        ids = [s.ids for s in segments if not isinstance(s, MediaSegment)]
+        tokens = self.language_model.embed([i for some in ids for i in some])
+        rows = iter(tokens.split([len(some) for some in ids]))
+        return [self._medium_rows(s, vectors) if isinstance(s, MediaSegment) else next(rows) for s in segments]
 
     def _medium_rows(self, segment: MediaSegment, vectors: Iterator[Tensor]) -> Tensor:
         if segment.positions != self.input_projection.positions:
@@ -287,14 +287,14 @@ class NextGPTModel(nn.Module):
         logits = lm.logits(states[rows, columns]).float()
         cross_entropy = nn.functional.cross_entropy(logits, wanted)
         accuracy = float((logits.detach().argmax(-1) == wanted).float().mean())
-        total, distances, signals = cross_entropy, {}, {}
+        total, distances = cross_entropy, {}
         for kind, scale in scales.items():
             runs = self._at_signals(kind, examples, states, embeds)
             if runs is None:
                 continue
             distances[kind] = measure(self.conditioning_of(kind, runs.hidden, runs.embeddings).float(), runs.captions)
-            total, signals[kind] = total + scale * distances[kind], runs
-        return Losses(total, cross_entropy, distances, accuracy, signals)
+            total = total + scale * distances[kind]
+        return Losses(total, cross_entropy, distances, accuracy)
 
     @torch.no_grad()
     def signal_states(
@@ -323,10 +323,9 @@ class NextGPTModel(nn.Module):
         device = self.language_model.device
         media = [one for e in examples for s in e.segments if isinstance(s, MediaSegment) for one in s.every]
         vectors = iter(self.embed_media(media, known))
-        rows, targets = [], []
-        for example in examples:
-            rows.append(torch.cat(self._rows(example.segments, vectors)))
-            targets.append(torch.tensor(_targets(example.segments), device=device))
+        each = iter(self._rows([s for e in examples for s in e.segments], vectors))
+        rows = [torch.cat(list(islice(each, len(e.segments)))) for e in examples]
+        targets = [torch.tensor(_targets(e.segments), device=device) for e in examples]
         mask = [torch.ones(len(row), dtype=torch.long, device=device) for row in rows]
         pad = nn.utils.rnn.pad_sequence
         return pad(rows, True), pad(mask, True), pad(targets, True, padding_value=IGNORED)
