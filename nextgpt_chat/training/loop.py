@@ -34,6 +34,7 @@ class Recipe:
     ``learning_rate`` rises linearly over ``warmup`` steps, then falls along a half cosine to ``final`` times its value.
     ``average`` is the decay of the exponential moving average of the weights (0: none). ``muon``: see ``optimizer``.
     ``adapter_decay`` is LoRA's own weight decay: what it learns by heart without need, it forgets again.
+    ``reading_share``: of the learning rate, what LoRA and the input projection get.
     """
 
     steps: int
@@ -48,6 +49,7 @@ class Recipe:
     precision: str = "auto"
     muon: bool = False
     adapter_decay: float = 0.0
+    reading_share: float = 1.0
 
     def rate(self, step: int) -> float:
         rise = min(1.0, (step + 1) / max(1, self.warmup))
@@ -122,7 +124,9 @@ def fit(
         chosen = {id(p) for p in parameters}
         named = [(name, p) for name, p in named if id(p) in chosen]
     trained = [p for _, p in named]
-    optimizers = make_optimizers(named, recipe.learning_rate, recipe.weight_decay, recipe.muon, recipe.adapter_decay)
+    optimizers = make_optimizers(
+        named, recipe.learning_rate, recipe.weight_decay, recipe.muon, recipe.adapter_decay, recipe.reading_share
+    )
     for module in modules.values():
         module.to(accelerator.device)
     average = [p.detach().clone() for p in trained] if recipe.average else []
@@ -160,7 +164,7 @@ def fit(
     try:
         for step in bar:
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-                group["lr"] = recipe.rate(step)
+                group["lr"] = recipe.rate(step) * group.get("share", 1.0)
             torch.manual_seed(recipe.seed * 1_000_003 + step)
             with accelerator.autocast():
                 value, numbers = loss(step)

@@ -76,15 +76,18 @@ def make_optimizers(
     weight_decay: float,
     muon: bool,
     adapter_decay: float = 0.0,
+    reading_share: float = 1.0,
 ) -> list[torch.optim.Optimizer]:
     """AdamW for all of them, or Muon for the hidden matrices and AdamW for the rest; LoRA with a weight decay of its
-    own, if one is given."""
+    own. ``share`` of a group: of the learning rate, less than 1 for LoRA and the input projection, if so asked."""
     hidden = [p for name, p in named if muon and is_hidden_matrix(name, p)]
-    adapter = [p for name, p in named if adapter_decay and "lora_" in name]
-    taken = {id(p) for p in (*hidden, *adapter)}
+    adapter = [p for name, p in named if "lora_" in name]
+    reading = [p for name, p in named if reading_share != 1 and "input_projection." in name]
+    taken = {id(p) for p in (*hidden, *adapter, *reading)}
     groups = [
-        {"params": [p for _, p in named if id(p) not in taken], "weight_decay": weight_decay},
-        {"params": adapter, "weight_decay": adapter_decay},
+        {"params": [p for _, p in named if id(p) not in taken], "weight_decay": weight_decay, "share": 1.0},
+        {"params": adapter, "weight_decay": adapter_decay, "share": reading_share},
+        {"params": reading, "weight_decay": weight_decay, "share": reading_share},
     ]
     groups = [group for group in groups if group["params"]]
     made: list[torch.optim.Optimizer] = []

@@ -36,7 +36,9 @@ MINI_RECIPES = {
     "stage2-image": Recipe(steps=1500, learning_rate=5e-3, batch=64, average=0.99, weight_decay=0.0),
     "stage2-audio": Recipe(steps=600, learning_rate=5e-3, batch=64, average=0.99, weight_decay=0.0),
     "stage2-video": Recipe(steps=1500, learning_rate=5e-3, batch=64, average=0.99, weight_decay=0.0),
-    "stage3": Recipe(steps=300, learning_rate=1.5e-4, batch=20, average=0.99, weight_decay=0.0, adapter_decay=8.0),
+    "stage3": Recipe(
+        steps=500, learning_rate=2e-3, batch=20, average=0.98, weight_decay=0.0, adapter_decay=8.0, reading_share=0.1
+    ),
     "stage3-image": Recipe(steps=800, learning_rate=2e-3, batch=64, average=0.99, warmup=50, weight_decay=0.0),
     "stage3-audio": Recipe(steps=600, learning_rate=2e-3, batch=64, average=0.99, warmup=50, weight_decay=0.0),
     "stage3-video": Recipe(steps=800, learning_rate=2e-3, batch=64, average=0.99, warmup=50, weight_decay=0.0),

@@ -113,10 +113,11 @@ vector of words (`training/word_vectors.py`), for after plain text it had no way
 holds. Stage 1 describes media between the world's words, too (`training/between.py`). In stage 2 the signal tokens are
 learned first, then the output projections, from the language model's states that are computed once, by the squared
 distance (`training/decoding_side.py`); so they do once more after stage 3. Stage 3 is given media between the words,
-too, and asked for sounds with pitches or sources that there are not (`training/invented.py`); it is light, its adapter
-decays, and words for the pitches of the world's own sources are not learned there (`training/alignment.py`): else it
-learns by heart which pairs there are. The text encoder of the sounds' decoder is trained first, alone
-(`training/sound_captions.py`). The vocoder's phases are mended by Griffin-Lim (`decoders/mel.py`). Sizes: `{sizes}`.
+too, and asked for sounds with pitches or sources that there are not (`training/invented.py`); its adapter and the
+input projection learn slowly there, and words for the pitches of the world's own sources are not learned at all
+(`training/alignment.py`): else it learns by heart which pairs there are. The text encoder of the sounds' decoder is
+trained first, alone (`training/sound_captions.py`). The vocoder's phases are mended by Griffin-Lim
+(`decoders/mel.py`). Sizes: `{sizes}`.
 
 {table}
 

@@ -80,6 +80,20 @@ def test_lora_has_a_weight_decay_of_its_own():
     torch.testing.assert_close(other.detach(), torch.ones(2, 2))
 
 
+def test_lora_and_the_input_projection_get_a_share_of_the_learning_rate(tmp_path):
+    names = ("lora_A", "input_projection", "output_projection")
+    parts = nn.ModuleDict({name: nn.Linear(3, 1) for name in names})
+    before = {name: parts[name].weight.detach().clone() for name in names}
+
+    def loss(step):
+        return sum(parts[name](torch.ones(2, 3)).sum() for name in names), {}
+
+    recipe = replace(RECIPE, steps=3, average=0.0, warmup=1, weight_decay=0.0, reading_share=0.1)
+    fit("run", recipe, {"net": parts}, loss, tmp_path)
+    adapter, given, made = ((parts[name].weight.detach() - before[name]).abs().mean() for name in names)
+    torch.testing.assert_close(torch.stack([adapter, given]), 0.1 * made.expand(2), rtol=0.05, atol=0)
+
+
 def test_a_run_with_muon_resumes_where_it_stopped(tmp_path):
     recipe = replace(RECIPE, muon=True)
     torch.manual_seed(3)
