@@ -72,5 +72,5 @@ def make_examples(folder: Path) -> list[Example]:
         Example("audio to text", "what do you hear?", (paths["bell.wav"],)),
         Example("video to text", "what happens in this clip?", (paths["ball.mp4"],)),
         Example("image to audio", "what does this sound like?", (paths["train.png"],)),
-        Example("edit", "make it blue", (paths["car.png"],)),
+        Example("edit", "draw it in blue", (paths["car.png"],)),
     ]
