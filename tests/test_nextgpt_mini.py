@@ -30,19 +30,19 @@ def ask(mini, text, *files, conv=None, seed=1, **given):
 
 
 @pytest.mark.parametrize(("kind", "named"), [("image", "thing"), ("audio", "source"), ("video", "thing")])
-def test_what_is_asked_for_is_said_and_made_as_well_as_its_decoder_can(mini, kind, named):
-    """The decoder's own text encoder, told the caption, says what it can: of these five sounds it makes two right."""
+def test_what_is_asked_for_is_said_and_made(mini, kind, named):
+    """Sounds as well as their decoder can: told the caption by its own text encoder it makes two of five right."""
     right, said, possible = 0, 0, 0
     by_caption = GenerationSettings(conditioning="caption")
     for case, value in enumerate(choose(kind, CASES[kind], seed=3)):
         wanted, text = judged(kind, value)[named], requests.make(kind, value, random.Random(case))
         reply = ask(mini, text, seed=case)
-        assert produced(reply) == [kind]
+        assert produced(reply) == [kind] and reply.text
         said += parse(reply.text).get(named) == wanted
         right += seen_in(reply, kind)[named] == wanted
         possible += seen_in(ask(mini, text, seed=case, settings=by_caption), kind)[named] == wanted
     assert said >= CASES[kind] - 1
-    assert right >= min(CASES[kind] - 1, possible) > 0
+    assert right >= (possible if kind == "audio" else CASES[kind] - 1) > 0
 
 
 @pytest.mark.parametrize(("kind", "named"), [("image", "thing"), ("audio", "source"), ("video", "thing")])

@@ -173,10 +173,9 @@ class Examples:
             known = worlddata.attributes(slot.value)
             new = tuple((name, word) for name, word in slot.said if word != known[name])
             embedding, directions = rendered[self.embeddings.key(slot)], self.codes.of(name for name, _ in new)
-            found[key] = embedding - (embedding @ directions.T) @ directions
-            if new:
-                length = torch.empty(1).uniform_(*WORD_LENGTH) * (len(new) / len(known)) ** 0.5
-                found[key] = found[key] + length * (self.words.of([new])[0].float().cpu() @ before.T)
+            length = torch.empty(1).uniform_(*WORD_LENGTH) * (len(new) / len(known)) ** 0.5
+            put_in = length * (self.words.of([new])[0].float().cpu() @ before.T)
+            found[key] = embedding - (embedding @ directions.T) @ directions + put_in
         return found
 
 

@@ -82,7 +82,7 @@ def make_optimizers(
     own. ``share`` of a group: of the learning rate, less than 1 for LoRA and the input projection, if so asked."""
     hidden = [p for name, p in named if muon and is_hidden_matrix(name, p)]
     adapter = [p for name, p in named if "lora_" in name]
-    reading = [p for name, p in named if reading_share != 1 and "input_projection." in name]
+    reading = [p for name, p in named if "input_projection." in name]
     taken = {id(p) for p in (*hidden, *adapter, *reading)}
     groups = [
         {"params": [p for _, p in named if id(p) not in taken], "weight_decay": weight_decay, "share": 1.0},
