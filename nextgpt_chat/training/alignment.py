@@ -32,8 +32,8 @@ from . import worlddata
 from .between import rendered_between
 from .codes import AttributeCodes
 from .contrastive import embed_values, patches_of_values, render
-from .invented import has_known_source
 from .loop import Recipe, fit, step_rng
+from .renaming import has_known_source
 from .stand_ins import BetweenSlot, OnlySaidSlot, SaidSlot, turns_of
 from .word_vectors import WordVectors
 

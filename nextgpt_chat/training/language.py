@@ -107,11 +107,12 @@ def train_language_model(
     run: Path,
     *,
     held_out: Callable[[random.Random], list[Turn]] | None = None,
+    blurred: bool = False,
     resume: bool = True,
 ) -> dict[str, float]:
     """Fit every weight of ``lm`` to the dialogues that ``draw`` makes, text alone or with media as ``as_read``
-    leaves them. ``held_out`` ones give the logged perplexity."""
-    vectors = WordVectors(lm)
+    leaves them, whose vectors may be ``blurred``. ``held_out`` ones give the logged perplexity."""
+    vectors = WordVectors(lm, blurred=blurred)
     template = make_template("clean", lm.text, lm.signals)
     limit = lm.context
     bucket: list[list[Any]] = []

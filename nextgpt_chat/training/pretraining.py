@@ -16,19 +16,18 @@ from diffusers import AutoencoderTiny
 from torch import Tensor
 from transformers import CLIPTokenizer, RobertaTokenizer, SpeechT5HifiGan
 
-from ..content import Turn, array_of
+from ..content import array_of
 from ..decoders import DECODERS, fast_temporal_convolutions, mel
 from ..imagebind import ImageBind, save_imagebind
 from ..picturebook import CLIP_FRAMES, animate, captions, draw, play
-from ..picturebook.dialogues import as_text, dialogue
 from ..picturebook.drawing import thing_geometry
 from . import (
     autoencoder,
     between,
     contrastive,
     diffusion,
-    invented,
     language,
+    lm_dialogues,
     sound_captions,
     video_init,
     vocoder,
@@ -36,7 +35,6 @@ from . import (
     worlddata,
 )
 from .caption_tokens import train_clip_tokenizer, train_roberta_tokenizer
-from .joining import DESCRIBING
 from .workshop import Workshop
 
 # --- autoencoders and vocoder ----------------------------------------------------------------------------------
@@ -124,51 +122,24 @@ def train_imagebind(w: Workshop) -> dict[str, Any]:
     return result
 
 
-INVENTED_SHARE = 0.3
-"""Of the language model's dialogues: those with an invented word for a pitch."""
-
-
-def spoken(rng: random.Random, held_out: bool = False) -> list[tuple[str, str]]:
-    """One dialogue without media, for the language model."""
-    return as_text(dialogue(rng, held_out=held_out), rng)
-
-
-def spoken_for_training(rng: random.Random) -> list[tuple[str, str]]:
-    """As ``spoken``, some of them with words for a pitch that there are not."""
-    if rng.random() >= INVENTED_SHARE:
-        return spoken(rng)
-    while True:
-        told = invented.with_invented_pitch(spoken(rng), rng)
-        if told is not None:
-            return told
-
-
-READ_SHARE, TELLING_SHARE = 0.6, 0.5
-"""Of the dialogues in the language model's second run: those in which media are vectors; of these, descriptions."""
-
-
 def train_lm(w: Workshop) -> dict[str, Any]:
-    """Twice: on text, then on text in which most media are vectors of words."""
+    """Three times: on text; on text in which most media are vectors of words; and with blurred vectors and words that
+    are other ones all through a dialogue."""
     rng = random.Random(5)
-    some: Iterator = (spoken(rng) for _ in range(w.sizes.tokenizer_dialogues))
+    some: Iterator = (lm_dialogues.spoken(rng) for _ in range(w.sizes.tokenizer_dialogues))
     tokenizer = language.train_tokenizer(some, w.state("lm") / "tokenizer.model", w.sizes.vocabulary)
     lm = language.build_language_model(tokenizer, w.sizes.lm_width, w.sizes.lm_layers, w.sizes.context).to(w.device)
     others = word_vectors.other_words(lm)
-
-    def said(rng: random.Random, held_out: bool = False) -> list[Turn]:
-        return language.as_turns(spoken(rng, held_out=True) if held_out else spoken_for_training(rng))
-
-    def read(rng: random.Random, held_out: bool = False) -> list[Turn]:
-        if rng.random() >= READ_SHARE:
-            return said(rng, held_out)
-        kind = rng.choice(DESCRIBING) if rng.random() < TELLING_SHARE else None
-        one = dialogue(rng, held_out=held_out, kind=kind)
-        return word_vectors.as_read(one if held_out else word_vectors.with_other_words(one, others, rng))
-
     minutes, result = 0.0, {}
-    for name, run, speak in (("lm", w.state("lm"), said), ("lm-again", w.state("lm") / "again", read)):
-        held_out = partial(speak, held_out=True)
-        result = language.train_language_model(name, lm, speak, w.recipe(name), run, held_out=held_out, resume=w.resume)
+    for name, folder, speak, blurred in (
+        ("lm", w.state("lm"), lm_dialogues.said, False),
+        ("lm-reading", w.state("lm") / "reading", partial(lm_dialogues.read, others=others), False),
+        ("lm-renamed", w.state("lm") / "renamed", partial(lm_dialogues.read_renamed, others=others), True),
+    ):
+        held_out, recipe = partial(speak, held_out=True), w.recipe(name)
+        result = language.train_language_model(
+            name, lm, speak, recipe, folder, held_out=held_out, blurred=blurred, resume=w.resume
+        )
         minutes += result["minutes"]
     lm.save(w.part("language_model"))
     return {**result, "minutes": minutes}

@@ -19,8 +19,11 @@ MINI_RECIPES = {
     "imagebind-vision": Recipe(steps=2300, learning_rate=1.5e-3, batch=52, average=0.995, weight_decay=0.05, muon=True),
     "imagebind-text": Recipe(steps=500, learning_rate=1e-3, batch=96, average=0.99, weight_decay=0.05, muon=True),
     "lm": Recipe(steps=3300, learning_rate=2e-3, batch=32, average=0.998, warmup=200, weight_decay=0.05, muon=True),
-    "lm-again": Recipe(
+    "lm-reading": Recipe(
         steps=2400, learning_rate=1e-3, batch=32, average=0.995, warmup=50, weight_decay=0.05, muon=True
+    ),
+    "lm-renamed": Recipe(
+        steps=1800, learning_rate=1e-3, batch=32, average=0.99, warmup=30, weight_decay=0.05, muon=True
     ),
     "image": Recipe(steps=7600, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200, muon=True),
     "image-again": Recipe(steps=1000, learning_rate=6e-4, batch=32, average=0.995, warmup=50, muon=True),
@@ -46,7 +49,7 @@ MINI_RECIPES = {
 
 FURTHER_RUNS = {
     "imagebind": ("imagebind-audio", "imagebind-vision", "imagebind-text"),
-    "lm": ("lm-again",),
+    "lm": ("lm-reading", "lm-renamed"),
     "image": ("image-again",),
     "vocoder": ("vocoder-again",),
     "audio": ("audio-text",),

@@ -45,6 +45,34 @@ def test_noise_and_media_from_outside_the_world_differ_every_time(lm):
     assert not torch.equal(unknown, another)
 
 
+CLIP = (*DOG, ("motion", "moves right"))
+SOUND = (("source", "bell"), ("pitch", "low"), ("speed", "fast"))
+
+
+@pytest.mark.parametrize("said", [DOG, CLIP, SOUND])
+def test_a_blurred_vector_has_more_of_each_word_than_of_any_other_and_a_little_of_some(said):
+    strongest = []
+    for _ in range(50):
+        weighed = {(name, word): weight for name, word, weight in word_vectors._blurred(said)}
+        for name, word in said:
+            others = [weight for (other, _), weight in weighed.items() if other == name]
+            others.remove(weighed[name, word])
+            assert others and max(others) <= weighed[name, word] - word_vectors.MARGIN + 1e-9
+            strongest.append(max(others))
+        extra = {name for name, _ in weighed} - {name for name, _ in said}
+        assert extra == ({"motion"} if said is DOG else set())
+    assert 0.05 < sum(strongest) / len(strongest) < 0.3 and max(strongest) <= 0.45
+
+
+def test_only_a_blurred_vector_has_less_of_a_word_or_some_of_another(lm, monkeypatch):
+    monkeypatch.setattr(word_vectors, "NOISE", 0.0)
+    monkeypatch.setattr(word_vectors, "BLURRED_NOISE", 0.0)
+    exact, blurred = word_vectors.WordVectors(lm), word_vectors.WordVectors(lm, blurred=True)
+    assert torch.equal(*exact.of([SOUND, SOUND]))
+    one, again = blurred.of([SOUND, SOUND])
+    assert (one - again).norm() > 0.05 * one.norm()
+
+
 def test_media_stand_where_they_stood_and_the_last_reply_is_text():
     rng = random.Random(0)
     for _ in range(50):

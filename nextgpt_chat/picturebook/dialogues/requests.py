@@ -257,7 +257,8 @@ _TO_COLOUR = (
     "make it {w}", "make it {w}", "make {t} {w}", "now in {w}", "paint it {w}", "color it {w}",
     "i want it {w}", "the same in {w}", "can it be {w}?", "can you make it {w}?", "change the colour to {w}",
     "{w} please", "and in {w}?", "it should be {w}", "turn it {w}", "i would like it in {w}",
-    "make it {w} instead", "the colour should be {w}",
+    "make it {w} instead", "the colour should be {w}", "let it be {w}", "give it the colour {w}", "have it in {w}",
+    "switch the colour to {w}", "once more in {w}",
 )  # fmt: skip
 _TO_SIZE = (
     "make it {w}",
@@ -266,6 +267,11 @@ _TO_SIZE = (
     "it should be {w}",
     "the same but {w}",
     "can you make it {w}?",
+    "let it be {w}",
+    "the size should be {w}",
+    "set the size to {w}",
+    "{w} instead",
+    "once more but {w}",
 )
 _STEPS = {
     ("size", 1): (
@@ -294,7 +300,9 @@ _STEPS = {
 }  # fmt: skip
 _TO_WHERE = (
     "put it {w}", "put {t} {w}", "now {w}", "it should be {w}", "place it {w}", "i want it {w}",
-    "the same {w}", "can you put it {w}?", "and now {w}", "the same thing {w}",
+    "the same {w}", "can you put it {w}?", "and now {w}", "the same thing {w}", "let it be {w}", "have it {w}",
+    "i want to see it {w}", "{w} instead", "once more {w}", "the same but {w}", "move it until it is {w}",
+    "move {t}, it should be {w}",
 )  # fmt: skip
 _TO_PLACE = (
     "change the background to {n}",
@@ -304,12 +312,14 @@ _TO_PLACE = (
 )
 _TO_MOTION = (
     "let it {do}", "let it {do} instead", "now let it {do}", "it should {do}", "now it should {do}", "make it {do}",
-    "let {t} {do}", "can it {do}?", "i want it to {do}", "{doing} instead", "can you make it {do}?",
+    "let {t} {do}", "can it {do}?", "i want it to {do}", "{doing} instead", "can you make it {do}?", "have it {do}",
+    "the same but {doing}", "i want to see how it {does}", "show {t} while it {does}", "once more, but it {does}",
 )  # fmt: skip
 _TO_THING = (
     "make it {one}", "now {one} instead", "the same with {one}", "do the same with {one}",
     "change {t} into {one}", "turn it into {one}", "replace {t} with {one}", "can it be {one}?",
-    "i want {one} instead", "{one} instead", "it should be {one}",
+    "i want {one} instead", "{one} instead", "it should be {one}", "let it be {one}", "swap {t} for {one}",
+    "switch to {one}", "once more, but {one}",
 )  # fmt: skip
 _TO_LEVEL = (
     "make it {w}",
@@ -318,7 +328,14 @@ _TO_LEVEL = (
     "the same but {w}",
     "can you make it {w}?",
     "{w} please",
+    "let it be {w}",
+    "once more but {w}",
+    "i want to hear it {w}",
 )
+_SAME_SOUND = (
+    "now", "play it", "the same", "again", "let me hear it", "once more", "i want to hear it", "can you play it",
+    "repeat it", "play that",
+)  # fmt: skip
 _ORDERS = {"size": SIZES, "pitch": ("low", "normal", "high"), "speed": ("slow", "normal", "fast")}
 
 
@@ -343,12 +360,12 @@ def change(rng: random.Random, kind: str, key: str, before: str, after: str, thi
     if key == "size":
         return rng.choice(_TO_SIZE).format(t=t, w=say(rng, "size", after))
     if key == "motion":
-        do, _, doing = motion(rng, after)
-        return rng.choice(_TO_MOTION).format(t=t, do=do, doing=doing)
+        do, does, doing = motion(rng, after)
+        return rng.choice(_TO_MOTION).format(t=t, do=do, does=does, doing=doing)
     if key in ("pitch", "speed"):
         words = {"pitch": PITCH_WORDS, "speed": SPEED_WORDS}[key][after]
         if rng.random() < 0.4:
-            return f"{rng.choice(('now', 'play it', 'the same', 'again', 'let me hear it'))} {say(rng, key, after)}"
+            return f"{rng.choice(_SAME_SOUND)} {say(rng, key, after)}"
         return rng.choice(_TO_LEVEL).format(w=one_of(rng, words))
     if key == "place" and rng.random() < 0.25:
         return rng.choice(_TO_PLACE).format(n=rng.choice(PLACE_NOUNS[after]))
