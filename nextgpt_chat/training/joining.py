@@ -196,7 +196,7 @@ def train_alignment(stage: int) -> Callable[[Workshop], dict[str, Any]]:
             w.state(f"stage{stage}"),
             rank=w.sizes.lora_rank,
             projections=stage != 2,
-            pitches=w.base is not None,
+            pitches=stage != 3 or w.base is not None,
             resume=w.resume,
         )
         for kind in model.decoders if stage > 1 else ():

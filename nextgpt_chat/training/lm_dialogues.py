@@ -28,12 +28,12 @@ def spoken(rng: random.Random, held_out: bool = False) -> list[tuple[str, str]]:
 
 def said(rng: random.Random, held_out: bool = False) -> list[Turn]:
     """The first run's: text, some of it with words for a pitch that there are not."""
-    while True:
-        if held_out or rng.random() >= INVENTED_SHARE:
-            return as_turns(spoken(rng, held_out))
+    if held_out or rng.random() >= INVENTED_SHARE:
+        return as_turns(spoken(rng, held_out))
+    told = None
+    while told is None:
         told = with_invented_pitch(spoken(rng), rng)
-        if told is not None:
-            return as_turns(told)
+    return as_turns(told)
 
 
 READ_SHARE, TELLING_SHARE = 0.6, 0.5

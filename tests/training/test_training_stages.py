@@ -205,6 +205,21 @@ def test_without_pitches_their_words_alone_are_not_learned_wherever_a_reply_has_
         assert all(token in rest for token in kept)  # the others stay, in their order
 
 
+def test_pitches_are_left_out_of_stage_3_alone(model, tmp_path, monkeypatch):
+    learned = {}
+
+    def train_stage(stage, *args, pitches, **options):
+        learned[stage] = pitches
+        raise NextGPTError("enough")
+
+    monkeypatch.setattr(joining, "load_stage", lambda *args, **options: model)
+    monkeypatch.setattr(alignment, "train_stage", train_stage)
+    for stage in (1, 2, 3):
+        with pytest.raises(NextGPTError, match="enough"):
+            joining.train_alignment(stage)(make_workshop({"preset": "tiny", "root": str(tmp_path)}))
+    assert learned == {1: True, 2: True, 3: False}
+
+
 def test_of_an_invented_source_the_pitch_is_learned(model):
     examples = alignment.Examples(model, FakeEmbeddings(), FakeStates())
     one = dialogue(1, kind="describe_audio")
