@@ -94,7 +94,17 @@ class Making:
         return Reply(tuple(parts), self._request.seed, timings, cancelled, tuple(self._notices))
 
     def events(self) -> Iterator[Event]:
-        """Everything but ``Finished``. Raises NextGPTError for a prompt that cannot be taken."""
+        """Everything but ``Finished``. Raises NextGPTError for a prompt that cannot be taken, or where memory runs out
+        before any medium is made."""
+        try:
+            yield from self._events()
+        except torch.OutOfMemoryError as error:
+            raise NextGPTError(
+                "There was not enough memory to read this talk and to write the reply. Start a new talk, or one with "
+                "fewer and shorter media; if that does not help, the app must be started with a smaller --memory-plan."
+            ) from error
+
+    def _events(self) -> Iterator[Event]:
         if self._should_stop():
             self.cancelled = True
             return
@@ -255,12 +265,23 @@ def details_of(media: Media, request: Request) -> dict[str, Any]:
     return details if isinstance(media, Image) else details | {"seconds": round(media.seconds, 3)}
 
 
+_LESS_MEMORY = {
+    "image": "Ask for it alone, in a new talk",
+    "audio": "Choose fewer seconds of sound in the settings, or ask for it alone",
+    "video": "Choose fewer frames of clips in the settings, or ask for it alone",
+}
+"""What takes less memory, among the things that the page lets one choose."""
+
+
 def failure_message(kind: str, error: Exception) -> str:
     """Why a medium could not be made, for the user; a fault of ours also goes to the log."""
     if isinstance(error, NextGPTError):
         return str(error)
     if isinstance(error, torch.OutOfMemoryError):
-        return f"There was not enough memory for the {NOUNS[kind]}. Choose a smaller size or fewer frames."
+        return (
+            f"There was not enough memory for the {NOUNS[kind]}. {_LESS_MEMORY[kind]}; if that does not help, the app "
+            "must be started with a smaller --memory-plan."
+        )
     logger.error("A %s could not be made", NOUNS[kind], exc_info=error)
     return f"The {NOUNS[kind]} could not be made ({type(error).__name__}); the log says more. Try again."
 

@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+import torch
 
 from nextgpt_chat.config import GenerationSettings
 from nextgpt_chat.content import (
@@ -15,7 +16,7 @@ from nextgpt_chat.content import (
     TextDelta,
     Turn,
 )
-from nextgpt_chat.errors import BusyError
+from nextgpt_chat.errors import BusyError, NextGPTError
 from pipeline.scripted import asked, kinds, script
 
 
@@ -98,6 +99,30 @@ def test_a_decoder_that_fails_does_not_end_the_reply(pipe, monkeypatch, caplog):
     assert kinds(reply.parts) == ["audio"] and reply.text == "One. Two." and reply.notices == (failed.message,)
     assert not reply.cancelled and conv.turns[-1].parts == reply.parts
     assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize(("kind", "lower"), [("image", "Ask for it alone"), ("audio", "seconds"), ("video", "frames")])
+def test_a_medium_that_memory_was_too_small_for_says_what_to_lower(pipe, monkeypatch, kind, lower):
+    script(monkeypatch, pipe, "One.", kind)
+    monkeypatch.setattr(pipe.model.decoders[kind], "decode", raising(torch.OutOfMemoryError("CUDA out of memory")))
+    (failed,) = [event for event in pipe.stream(asked(), seed=1) if isinstance(event, Failed)]
+    assert "not enough memory" in failed.message and lower in failed.message and "--memory-plan" in failed.message
+    assert "CUDA" not in failed.message
+
+
+def test_words_that_memory_was_too_small_for_say_what_to_do_and_leave_the_users_turn(pipe, monkeypatch):
+    script(monkeypatch, pipe, "Half of", torch.OutOfMemoryError("CUDA out of memory"))
+    conv = asked()
+    with pytest.raises(NextGPTError, match=r"not enough memory to read this talk.*Start a new talk"):
+        pipe.reply(conv)
+    assert [turn.role for turn in conv.turns] == ["user"]
+
+
+def raising(error):
+    def fail(*given, **named):
+        raise error
+
+    return fail
 
 
 def test_a_fault_leaves_the_users_turn_and_no_half_reply(pipe, monkeypatch):
