@@ -112,8 +112,8 @@ class Texts:
     by_signal = "Signal tokens (the paper's way)"
     by_words = "Caption (for comparison)"
     defaults = "Back to the checkpoint's own values"
-    footer = "AI-generated, may be wrong. Talks are kept on this server, for this browser only. {licence}"
-    footer_not_kept = "AI-generated, may be wrong. Nothing is kept when you close the page. {licence}"
+    footer = "AI-generated, may be wrong or offend. Talks are kept on this server, for this browser only. {licence}"
+    footer_not_kept = "AI-generated, may be wrong or offend. Nothing is kept when you close the page. {licence}"
     licence = "Weights have licences of their own: see the checkpoint's README."
     weights = "Weights: {licence}"
 

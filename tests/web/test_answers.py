@@ -83,6 +83,10 @@ def test_a_card_is_answered_while_the_model_loads_and_says_that_it_was_made_befo
         page.reload()
         expect(page.locator("#chatbot figure.image img")).to_be_visible(timeout=PATIENCE)
         expect(page.locator("#header .head.loading")).to_be_visible()
+        expect(page.locator("#header").get_by_role("progressbar")).to_be_visible()
+        loading.set()
+        expect(page.locator("#header .head.ready")).to_be_visible(timeout=PATIENCE)
+        expect(page.locator("#header").get_by_role("progressbar")).to_have_count(0)
     finally:
         loading.set()
         app.close()

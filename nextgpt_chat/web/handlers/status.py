@@ -40,9 +40,11 @@ class Status:
             name = self.checkpoint
             template = say.loading if status.phase == "loading" else say.failed_to_load
             line = template.format(name=name, seconds=status.seconds, message=status.message)
+        line = html.escape(str(line))
+        bar = f'<progress aria-label="{line}"></progress>' if status.phase == "loading" else ""
         return (
             f'<div class="head {status.phase}"><h1>{html.escape(say.title)}</h1>'
-            f'<span class="badge">{html.escape(str(name))}</span><p>{html.escape(str(line))}</p></div>'
+            f'<span class="badge">{html.escape(str(name))}</span><p>{line}</p>{bar}</div>'
         )
 
     def footer(self, say: Texts = ENGLISH) -> str:
