@@ -20,6 +20,7 @@ from ..projections import InputProjection, OutputProjectionConfig, build_output_
 from . import alignment, decoding_side
 from .between import asked_otherwise, given_between, told_between
 from .renaming import only_said, renamed, renamed_one
+from .signal_rows import start_at_words
 from .word_vectors import other_words
 from .workshop import Workshop
 
@@ -187,6 +188,8 @@ def train_alignment(stage: int) -> Callable[[Workshop], dict[str, Any]]:
         # A base's language model has never read word vectors, and its ImageBind has no codes.
         others = other_words(model.language_model) if w.base is None else None
         draw = stage_dialogue(stage, model.language_model.signals.groups, others)
+        if stage == 2 and w.base is None:
+            start_at_words(model.language_model)
         result = alignment.train_stage(
             stage,
             model,
