@@ -188,7 +188,7 @@ def train_alignment(stage: int) -> Callable[[Workshop], dict[str, Any]]:
         # A base's language model has never read word vectors, and its ImageBind has no codes.
         others = other_words(model.language_model) if w.base is None else None
         draw = stage_dialogue(stage, model.language_model.signals.groups, others)
-        if stage == 2 and w.base is None:
+        if stage == 2:
             start_at_words(model.language_model)
         result = alignment.train_stage(
             stage,

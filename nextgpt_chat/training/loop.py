@@ -34,7 +34,7 @@ class Recipe:
     ``learning_rate`` rises linearly over ``warmup`` steps, then falls along a half cosine to ``final`` times its value.
     ``average`` is the decay of the exponential moving average of the weights (0: none). ``muon``: see ``optimizer``.
     ``adapter_decay`` is LoRA's own weight decay: what it learns by heart without need, it forgets again.
-    ``reading_share``: of the learning rate, what LoRA and the input projection get.
+    ``reading_share``: of the learning rate, what LoRA, the input projection and the input rows of signal tokens get.
     """
 
     steps: int

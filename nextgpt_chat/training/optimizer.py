@@ -79,10 +79,11 @@ def make_optimizers(
     reading_share: float = 1.0,
 ) -> list[torch.optim.Optimizer]:
     """AdamW for all of them, or Muon for the hidden matrices and AdamW for the rest; LoRA with a weight decay of its
-    own. ``share`` of a group: of the learning rate, less than 1 for LoRA and the input projection, if so asked."""
+    own. ``share`` of a group: of the learning rate, less than 1 for LoRA, the input projection and the tokens' input
+    rows, if so asked."""
     hidden = [p for name, p in named if muon and is_hidden_matrix(name, p)]
     adapter = [p for name, p in named if "lora_" in name]
-    reading = [p for name, p in named if "input_projection." in name]
+    reading = [p for name, p in named if "input_projection." in name or _is_input_row(name)]
     taken = {id(p) for p in (*hidden, *adapter, *reading)}
     groups = [
         {"params": [p for _, p in named if id(p) not in taken], "weight_decay": weight_decay, "share": 1.0},
@@ -96,3 +97,7 @@ def make_optimizers(
     if hidden:
         made.append(Muon(hidden, lr=learning_rate, weight_decay=weight_decay))
     return made
+
+
+def _is_input_row(name: str) -> bool:
+    return "embed_tokens." in name and "trainable_tokens" in name

@@ -35,7 +35,7 @@ MINI_RECIPES = {
     "video": Recipe(steps=1300, learning_rate=1e-3, batch=16, average=0.998, warmup=200, muon=True),
     "video-again": Recipe(steps=2500, learning_rate=1.5e-3, batch=16, average=0.995, warmup=50, muon=True),
     "stage1": Recipe(steps=600, learning_rate=1e-2, batch=32, average=0.99, warmup=50, weight_decay=0.1),
-    "stage2": Recipe(steps=300, learning_rate=1e-3, batch=32, average=0.98, weight_decay=0.0),
+    "stage2": Recipe(steps=300, learning_rate=5e-3, batch=32, average=0.98, weight_decay=0.0, reading_share=0.01),
     "stage2-image": Recipe(steps=1500, learning_rate=5e-3, batch=64, average=0.99, weight_decay=0.0),
     "stage2-audio": Recipe(steps=600, learning_rate=5e-3, batch=64, average=0.99, weight_decay=0.0),
     "stage2-video": Recipe(steps=1500, learning_rate=5e-3, batch=64, average=0.99, weight_decay=0.0),

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from test_training_loop import RECIPE, os
+from tiny import tiny_language_model
 from torch import nn
 
 from nextgpt_chat.training.loop import Interrupted, fit
@@ -92,6 +93,18 @@ def test_lora_and_the_input_projection_get_a_share_of_the_learning_rate(tmp_path
     fit("run", recipe, {"net": parts}, loss, tmp_path)
     adapter, given, made = ((parts[name].weight.detach() - before[name]).abs().mean() for name in names)
     torch.testing.assert_close(torch.stack([adapter, given]), 0.1 * made.expand(2), rtol=0.05, atol=0)
+
+
+def test_the_input_rows_of_signal_tokens_get_that_share_too_and_the_output_rows_do_not(tmp_path):
+    lm = tiny_language_model(tmp_path)
+    lm.add_adapter(rank=2, token_rows=sorted(lm.signals.all))
+    named = [(name, parameter) for name, parameter in lm.named_parameters() if parameter.requires_grad]
+    (adam,) = make_optimizers(named, 1e-3, 0.0, muon=False, reading_share=0.1)
+    slow = {id(p) for group in adam.param_groups if group["share"] == 0.1 for p in group["params"]}
+    slowed = [name for name, parameter in named if id(parameter) in slow]
+    assert any("embed_tokens" in name for name in slowed) and any("lora_" in name for name in slowed)
+    assert not any("lm_head" in name for name in slowed)
+    assert any("lm_head" in name for name, _ in named)
 
 
 def test_a_run_with_muon_resumes_where_it_stopped(tmp_path):
