@@ -186,12 +186,7 @@ GATES: dict[str, tuple[Callable[[Workshop], dict[str, Row]], float, tuple[str, .
     "audio": (decoder_gate("audio"), 0.90, ()),
     "video": (video_gate, 0.90, ("thing", "colour", "motion")),
     "stage1": (stage1_gate, 0.80, ()),
-    # Colours are stage 3's: the states of a frozen language model hold them too weakly (34 % of held-out ones).
-    "stage2": (
-        stage2_gate,
-        0.85,
-        ("thing", "place", "position", "size", "motion", "source", "pitch", "speed"),
-    ),
+    "stage2": (stage2_gate, 0.85, ()),
 }
 """Stage → its gate, the rate it aims at, and the rows it counts for (all, if none are named)."""
 

@@ -10,6 +10,10 @@ from ..errors import NextGPTError
 from ..imagebind import ImageBindConfig
 from .loop import Recipe
 
+_PROJECTION = Recipe(steps=600, learning_rate=4e-3, batch=64, average=0.98, warmup=20, weight_decay=0.0, muon=True)
+"""Of an output projection on kept states. With AdamW it took 1,500 steps for less (things, colours of held-out pictures
+passed on after 400 steps: 43, 7 of 100; with Muon 100, 97)."""
+
 MINI_RECIPES = {
     "vae": Recipe(steps=6500, learning_rate=1.5e-3, batch=16, average=0.998),
     "imagebind": Recipe(
@@ -36,15 +40,15 @@ MINI_RECIPES = {
     "video-again": Recipe(steps=2500, learning_rate=1.5e-3, batch=16, average=0.995, warmup=50, muon=True),
     "stage1": Recipe(steps=600, learning_rate=1e-2, batch=32, average=0.99, warmup=50, weight_decay=0.1),
     "stage2": Recipe(steps=300, learning_rate=5e-3, batch=32, average=0.98, weight_decay=0.0, reading_share=0.01),
-    "stage2-image": Recipe(steps=1500, learning_rate=5e-3, batch=64, average=0.99, weight_decay=0.0),
-    "stage2-audio": Recipe(steps=600, learning_rate=5e-3, batch=64, average=0.99, weight_decay=0.0),
-    "stage2-video": Recipe(steps=1500, learning_rate=5e-3, batch=64, average=0.99, weight_decay=0.0),
+    "stage2-image": _PROJECTION,
+    "stage2-audio": replace(_PROJECTION, steps=300),
+    "stage2-video": _PROJECTION,
     "stage3": Recipe(
         steps=500, learning_rate=2e-3, batch=20, average=0.98, weight_decay=0.0, adapter_decay=8.0, reading_share=0.1
     ),
-    "stage3-image": Recipe(steps=800, learning_rate=2e-3, batch=64, average=0.99, warmup=50, weight_decay=0.0),
-    "stage3-audio": Recipe(steps=600, learning_rate=2e-3, batch=64, average=0.99, warmup=50, weight_decay=0.0),
-    "stage3-video": Recipe(steps=800, learning_rate=2e-3, batch=64, average=0.99, warmup=50, weight_decay=0.0),
+    "stage3-image": replace(_PROJECTION, steps=400, learning_rate=2e-3),
+    "stage3-audio": replace(_PROJECTION, steps=200, learning_rate=2e-3),
+    "stage3-video": replace(_PROJECTION, steps=400, learning_rate=2e-3),
 }
 
 FURTHER_RUNS = {

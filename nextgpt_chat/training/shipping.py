@@ -112,13 +112,14 @@ each word (`training/codes.py`). The language model is trained on text alone, bu
 vector of words (`training/word_vectors.py`), for after plain text it had no way to unpack what a medium's one position
 holds; in its third run these vectors are as blurred as ImageBind's embeddings are, and words are other ones all
 through most dialogues (`training/renaming.py`), for it said the pairs it had read of, whatever it was asked for. Stage
-1 describes media between the world's words, too (`training/between.py`). In stage 2 the signal tokens are learned
-first, then the output projections, from the language model's states that are computed once, by the squared distance
-(`training/decoding_side.py`); so they do once more after stage 3. Stage 3 is given media between the words and renamed
-dialogues, too; its adapter and the input projection learn slowly there, and words for the pitches of the world's own
-sources are not learned at all (`training/alignment.py`): else it learns by heart which pairs there are. The text
-encoder of the sounds' decoder is trained first, alone (`training/sound_captions.py`). The vocoder's phases are mended
-by Griffin-Lim (`decoders/mel.py`). Sizes: `{sizes}`.
+1 describes media between the world's words, too (`training/between.py`). In stage 2 the signal tokens start at the
+words before what they are to hold (`training/signal_rows.py`) and are learned first, then the output projections, from
+the language model's states that are computed once, by the squared distance (`training/decoding_side.py`); so they do
+once more after stage 3. Stage 3 is given media between the words and renamed dialogues, too; its adapter and the input
+projection learn slowly there, and words for the pitches of the world's own sources are not learned at all
+(`training/alignment.py`): else it learns by heart which pairs there are. The text encoder of the sounds' decoder is
+trained first, alone (`training/sound_captions.py`). The vocoder's phases are mended by Griffin-Lim
+(`decoders/mel.py`). Sizes: `{sizes}`.
 
 {table}
 
