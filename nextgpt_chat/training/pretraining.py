@@ -208,7 +208,8 @@ def _training_batches(
         other = rng.integers(0, len(others), between_words)
         caption_between = between.tenths_caption if tenths else between.unnamed_caption
         said = [say(values[row], rng) for row in rows] + [caption_between(others[row]) for row in other]
-        return torch.cat([named[torch.from_numpy(rows)], more[torch.from_numpy(other)]]), said
+        # Halves do not concatenate under autocast on CPUs.
+        return torch.cat([named[torch.from_numpy(rows)].float(), more[torch.from_numpy(other)].float()]), said
 
     return batch
 
