@@ -83,7 +83,8 @@ def make_optimizers(
     rows, if so asked."""
     hidden = [p for name, p in named if muon and is_hidden_matrix(name, p)]
     adapter = [p for name, p in named if "lora_" in name]
-    reading = [p for name, p in named if "input_projection." in name or _is_input_row(name)]
+    untied = any("lm_head." in name for name, _ in named)  # a tied row is the output's, too, and must learn
+    reading = [p for name, p in named if "input_projection." in name or (untied and _is_input_row(name))]
     taken = {id(p) for p in (*hidden, *adapter, *reading)}
     groups = [
         {"params": [p for _, p in named if id(p) not in taken], "weight_decay": weight_decay, "share": 1.0},

@@ -105,6 +105,10 @@ def test_the_input_rows_of_signal_tokens_get_that_share_too_and_the_output_rows_
     assert any("embed_tokens" in name for name in slowed) and any("lora_" in name for name in slowed)
     assert not any("lm_head" in name for name in slowed)
     assert any("lm_head" in name for name, _ in named)
+    tied = [(name, parameter) for name, parameter in named if "lm_head" not in name]
+    (adam,) = make_optimizers(tied, 1e-3, 0.0, muon=False, reading_share=0.1)
+    slow = {id(p) for group in adam.param_groups if group["share"] == 0.1 for p in group["params"]}
+    assert not any(id(parameter) in slow for name, parameter in tied if "embed_tokens" in name)
 
 
 def test_a_run_with_muon_resumes_where_it_stopped(tmp_path):
