@@ -101,7 +101,7 @@ class Making:
         except torch.OutOfMemoryError as error:
             raise NextGPTError(
                 "There was not enough memory to read this talk and to write the reply. Start a new talk, or one with "
-                "fewer and shorter media; if that does not help, the app must be started with a smaller --memory-plan."
+                f"fewer and shorter media; {_SMALLER_PLAN}"
             ) from error
 
     def _events(self) -> Iterator[Event]:
@@ -271,6 +271,7 @@ _LESS_MEMORY = {
     "video": "Choose fewer frames of clips in the settings, or ask for it alone",
 }
 """What takes less memory, among the things that the page lets one choose."""
+_SMALLER_PLAN = "if that does not help, the app must be started with a smaller --memory-plan."
 
 
 def failure_message(kind: str, error: Exception) -> str:
@@ -278,10 +279,7 @@ def failure_message(kind: str, error: Exception) -> str:
     if isinstance(error, NextGPTError):
         return str(error)
     if isinstance(error, torch.OutOfMemoryError):
-        return (
-            f"There was not enough memory for the {NOUNS[kind]}. {_LESS_MEMORY[kind]}; if that does not help, the app "
-            "must be started with a smaller --memory-plan."
-        )
+        return f"There was not enough memory for the {NOUNS[kind]}. {_LESS_MEMORY[kind]}; {_SMALLER_PLAN}"
     logger.error("A %s could not be made", NOUNS[kind], exc_info=error)
     return f"The {NOUNS[kind]} could not be made ({type(error).__name__}); the log says more. Try again."
 

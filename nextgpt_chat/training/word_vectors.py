@@ -33,7 +33,7 @@ NOISE, BLURRED_NOISE = 0.2, 0.05
 WEIGHTS = {"thing": (0.3, 1.15), "source": (0.3, 1.15), "motion": (0.55, 1.1)}
 """How much of a blurred vector's word is there, where not ``OTHER_WEIGHTS``: as much as ImageBind's embeddings have of
 their codes (measured on held-out media, 5th to 95th percentile: things in pictures 0.26 to 1.11, in clips 0.39 to 1.14,
-sources 0.80 to 1.07, motions 0.58 to 1.10, colours, sizes, positions and places 0.71 to 1.15)."""
+sources 0.80 to 1.07, motions 0.58 to 1.10, colours, sizes, positions and places 0.71 to 1.14)."""
 OTHER_WEIGHTS = 0.8, 1.15
 GHOSTS, OTHER_GHOSTS = {"thing": 0.45, "source": 0.45, "size": 0.45}, 0.3
 """And the most that is there of other words of the same attribute (95th percentile of the strongest: things 0.27,

@@ -40,7 +40,7 @@ def test_signal_tokens_start_at_the_words_before_what_they_are_to_hold(tmp_path,
     assert [among(THINGS, row) for row in clip] == [n * 6 // count == 3 for n in range(count)]
 
 
-def test_tokens_that_start_at_the_same_words_differ_a_little_and_the_same_every_time(tmp_path):
+def test_tokens_that_start_at_the_same_words_differ_and_are_the_same_every_time(tmp_path):
     lm = tiny_language_model(tmp_path)
     start_at_words(lm)
     rows = rows_of(lm, sorted(lm.signals.all))
