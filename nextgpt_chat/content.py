@@ -130,7 +130,7 @@ class MediaPart:
     """A medium in a turn.
 
     ``details`` holds JSON-able facts about a generated medium (seed, steps, guidance_scale, seconds);
-    ``name`` is the uploaded file's own name, for showing only.
+    ``name`` is the uploaded file's own name, for showing only; ``took``: seconds that making it took, None = unknown.
     """
 
     media: Media
@@ -139,6 +139,7 @@ class MediaPart:
     generated: bool = False
     details: dict[str, Any] = field(default_factory=dict, hash=False)
     id: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False)
+    took: float | None = field(default=None, compare=False)
 
     @property
     def kind(self) -> str:

@@ -33,7 +33,7 @@ def test_a_manifest_survives_its_json(tmp_path):
         MANIFEST,
         components={"image_decoder": Component("sub", "owner/name", "main", {"a": "0" * 64})},
         output_config={"image": {"mode": "linear", "heads": 8}},
-        unknown_media=UnknownMedia(message="What is that?"),
+        unknown_media=UnknownMedia(message="What is that?", declines=("No.", "Never."), larger="Ask the larger one."),
         context=256,
         extra={"minutes": {"vae": 3}},
     )
@@ -81,6 +81,7 @@ def test_the_documented_example_is_a_manifest():
         ({"components": {"imagebind": {"path": "/etc"}}}, "leads out"),
         ({"components": {"imagebind": {"repo": "a/b", "sha256": {"f": "12"}}}}, "sha256"),
         ({"unknown_media": {"reference": "../x"}}, "leads out"),
+        ({"unknown_media": {"declines": "No."}}, "declines"),
         ({"defaults": {"image": {"strides": 3}}}, "defaults.image"),
         ({"defaults": {"image": {"steps": 0}}}, "steps is 0"),
         ({"context": 3}, "context"),

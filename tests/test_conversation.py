@@ -25,6 +25,7 @@ def talk() -> Conversation:
         "a red ramp",
         generated=True,
         details={"seed": np.int64(3), "scale": [np.float32(0.5)]},
+        took=1.5,
     )
     conversation.add_assistant([TextPart("Here: "), made, TextPart(" done")], cancelled=True)
     conversation.add_user("thanks", files=[MediaPart(made.media, name="mine.png")])
@@ -95,6 +96,7 @@ def test_json_round_trip(talk):
     assert back.id == talk.id
     assert [part.id for turn in back.turns for part in turn.media] == [p.id for t in talk.turns for p in t.media]
     assert back.turns[1].media[0].details == {"seed": 3, "scale": [0.5]}
+    assert [part.took for turn in back.turns for part in turn.media] == [None, None, None, 1.5, None]
     assert len(talk.media()) == 4  # the picture that stands in two turns is there once
 
 

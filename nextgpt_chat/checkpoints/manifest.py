@@ -48,13 +48,20 @@ class Component:
 
 @dataclass(frozen=True)
 class UnknownMedia:
-    """``reference``: the file of a fitted ``KnownWorld``; ``message``: what is said about a medium outside of it."""
+    """What a model of a small world says of what it does not know.
+
+    ``reference``: the file of a fitted ``KnownWorld``; ``message``: what is said about a medium outside of it;
+    ``declines``: what the model itself says when words ask for something outside, and ``larger``: the notice that then
+    follows.
+    """
 
     reference: str = "known_world.safetensors"
     message: str = (
         "I only know picture-book things, and this does not look or sound like one. "
         "The larger checkpoint nextgpt-7b-tiva-v0 knows the real world."
     )
+    declines: tuple[str, ...] = ()
+    larger: str = "The larger checkpoint nextgpt-7b-tiva-v0 knows more than this one: see the README."
 
 
 @dataclass(frozen=True)
@@ -240,10 +247,15 @@ class _Reader:
     def unknown_media(self, value: Any) -> UnknownMedia | None:
         if value is None:
             return None
-        facts = self.mapping("unknown_media", value, ("reference", "message"))
+        facts = dict(self.mapping("unknown_media", value, tuple(one.name for one in fields(UnknownMedia))))
+        declines = facts.pop("declines", ())
+        self.check(
+            isinstance(declines, (list, tuple)) and all(isinstance(one, str) and one.strip() for one in declines),
+            "has unknown_media.declines that are no list of sentences",
+        )
         for name, one in facts.items():
             self.check(isinstance(one, str) and one != "", f"has an unknown_media.{name} that is no string")
-        found = UnknownMedia(**facts)
+        found = UnknownMedia(**facts, declines=tuple(declines))
         self.inside("unknown_media.reference", found.reference)
         return found
 

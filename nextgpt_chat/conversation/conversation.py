@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from types import UnionType
 from typing import Any
 
 import PIL.Image
@@ -174,9 +175,9 @@ class Conversation:
         return cls(to_turns(messages, limits), limits=limits)
 
 
-def _typed(value: Any, kind: type) -> Any:
+def _typed(value: Any, kind: type | UnionType) -> Any:
     if not isinstance(value, kind):
-        raise ValueError(f"expected {kind.__name__}, not {str(value)[:100]!r}")
+        raise ValueError(f"expected {getattr(kind, '__name__', kind)}, not {str(value)[:100]!r}")
     return value
 
 
@@ -186,6 +187,8 @@ def _part_to_dict(part: Part) -> dict[str, Any]:
     facts = {"sha256": part.media.sha256, "caption": part.caption, "name": part.name, "generated": part.generated}
     if isinstance(part.media, Video):
         facts["fps"] = float(part.media.fps)
+    if part.took is not None:
+        facts["took"] = float(part.took)
     return {"type": part.kind, **facts, "details": archive.plain(part.details), "id": part.id}
 
 
@@ -204,4 +207,5 @@ def _part_from_dict(data: Mapping[str, Any], media: Mapping[str, Media]) -> Part
         generated=_typed(data.get("generated", False), bool),
         details=dict(_typed(data.get("details", {}), dict)),
         id=_typed(data.get("id") or uuid.uuid4().hex, str),
+        took=None if data.get("took") is None else float(_typed(data["took"], int | float)),
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from ..checkpoints import UnknownMedia
 from ..config import GenerationSettings
 from ..content import (
     MEDIA_KINDS,
@@ -32,6 +33,7 @@ from ..content import (
     TextDelta,
     TextPart,
     Turn,
+    text_of,
 )
 from ..decoders import Cancelled
 from ..errors import LimitError, NextGPTError
@@ -68,7 +70,7 @@ class Parts:
     renderer: Renderer
     context: int
     known_world: KnownWorld | None
-    unknown_message: str
+    unknown_media: UnknownMedia
 
 
 class Making:
@@ -122,10 +124,12 @@ class Making:
         self._spend("encode", began)
         if unknown:
             if self._request.modalities is None or self._request.modalities == {"text"}:
-                yield from self._say(self._with.unknown_message)
+                yield from self._say(self._with.unknown_media.message)
                 return
-            yield self._notice(self._with.unknown_message)  # media were asked for, so they are made all the same
+            yield self._notice(self._with.unknown_media.message)  # media were asked for: they are made all the same
         yield from self._answer(prompt)
+        if self._with.unknown_media.declines and self._said().endswith(self._with.unknown_media.declines):
+            yield self._notice(self._with.unknown_media.larger)
 
     # --- prompt ------------------------------------------------------------------------------------------------
 
@@ -182,6 +186,10 @@ class Making:
         if self._shows_text and delta:
             yield TextDelta(delta)
 
+    def _said(self) -> str:
+        """All words of the reply so far."""
+        return text_of((*self._parts, *self._open_text()))
+
     def _open_text(self) -> list[Part]:
         words = self._words.strip()
         return [TextPart(words)] if words and self._shows_text else []
@@ -201,7 +209,8 @@ class Making:
             return
         finally:
             self._spend(kind, began)
-        part = MediaPart(media, self._caption, "", True, details_of(media, self._request), ident)
+        took = time.perf_counter() - began
+        part = MediaPart(media, self._caption, "", True, details_of(media, self._request), ident, took)
         self._parts.append(part)
         yield MediaReady(ident, part)
         if notice := getattr(media, "notice", None):  # a picture that the safety checker refused

@@ -48,6 +48,7 @@ class NextGPTPipeline:
         self.model, self.manifest, self.known_world, self.card = model, manifest, known_world, card
         lm = model.language_model
         self.context = min(lm.context, manifest.context or lm.context)
+        unknown = manifest.unknown_media or UnknownMedia()
         template = make_template(
             manifest.template,
             lm.text,
@@ -55,8 +56,7 @@ class NextGPTPipeline:
             several_files=manifest.several_files,
             media_positions=model.input_projection.positions,
         )
-        message = (manifest.unknown_media or UnknownMedia()).message
-        self._parts = Parts(model, template, renderer or Renderer(), self.context, known_world, message)
+        self._parts = Parts(model, template, renderer or Renderer(), self.context, known_world, unknown)
         self.memory_plan: MemoryPlan | None = None  # what it was loaded with; None = as the model is
         self._lock = threading.Lock()
         self._holder: int | None = None  # the thread that began the reply under way

@@ -42,6 +42,7 @@ class Remaking:
         if decoder is None:
             raise NextGPTError(f"This checkpoint has no decoder for {part.kind}, so it cannot be made again.")
         yield MediaStarted(ident, part.kind, part.caption)
+        began = time.perf_counter()
         options = options_of(request, part.kind, self._number())
         try:
             by_words = request.settings.conditioning == "caption"
@@ -55,7 +56,7 @@ class Remaking:
         except Exception as error:
             raise NextGPTError(failure_message(part.kind, error)) from error
         details = {**details_of(media, request), REMADE: part.id}
-        made = MediaPart(media, part.caption, "", True, details, ident)
+        made = MediaPart(media, part.caption, "", True, details, ident, time.perf_counter() - began)
         self._made = (made,)
         yield MediaReady(ident, made)
         if notice := getattr(media, "notice", None):  # a picture that the safety checker refused

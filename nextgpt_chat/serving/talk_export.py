@@ -150,7 +150,8 @@ def _part(part: Part, source: Source) -> str:
     noun = _NOUNS[part.kind]
     about = _text(part.caption or part.name) or f"A {noun} without a description"
     label = '<span class="label">AI-generated</span> ' if part.generated else ""
-    facts = ", ".join(f"{_text(str(key))}: {_text(_value(value))}" for key, value in part.details.items())
+    known = part.details if part.took is None else {**part.details, "made in seconds": round(part.took, 1)}
+    facts = ", ".join(f"{_text(str(key))}: {_text(_value(value))}" for key, value in known.items())
     details = f"\n<details><summary>Details</summary>{facts}</details>" if facts else ""
     caption = f'<figcaption>{label}<span dir="auto">{about}</span>{details}</figcaption>'
     return f"<figure>\n{_player(part, about, source)}\n{caption}\n</figure>"

@@ -17,6 +17,7 @@ from ..content import MODALITIES
 from ..imagebind import ImageBind
 from ..known_world import KnownWorld
 from ..picturebook import CLIP_FPS, CLIP_FRAMES, SOUND_SECONDS
+from ..picturebook.dialogues import DECLINE_TEXT, UNKNOWN_TEXT
 from . import worlddata
 from .contrastive import features_of_values
 from .joining import load_stage
@@ -48,7 +49,7 @@ def ship(w: Workshop) -> Manifest:
             defaults=DEFAULTS,
             summary=SUMMARY,
             licence=LICENCE,
-            unknown_media=UnknownMedia(),
+            unknown_media=UnknownMedia(declines=(DECLINE_TEXT, UNKNOWN_TEXT)),
         )
         world, card = known_world(model.imagebind), model_card(w)
     else:

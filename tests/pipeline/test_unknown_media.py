@@ -9,6 +9,7 @@ from tiny import tiny_image
 from nextgpt_chat.checkpoints import UnknownMedia
 from nextgpt_chat.content import (
     MediaPart,
+    Notice,
     TextDelta,
 )
 from nextgpt_chat.errors import CheckpointError
@@ -50,3 +51,20 @@ def test_the_known_world_is_saved_with_the_checkpoint(worldly, tmp_path):
     (tmp_path / "worldly" / "known_world.safetensors").unlink()
     with pytest.raises(CheckpointError, match="known_world"):
         NextGPTPipeline.from_pretrained(tmp_path / "worldly", device="cpu")
+
+
+def test_a_reply_that_declines_is_followed_by_the_name_of_the_larger_checkpoint(pipe, monkeypatch):
+    unknown = UnknownMedia(declines=("That is not in my book.",), larger="The larger one knows it.")
+    small = NextGPTPipeline(pipe.model, dataclasses.replace(pipe.manifest, unknown_media=unknown))
+    script(monkeypatch, small, "That is not in my book.")
+    conv = asked("draw a giraffe")
+    *_, notice, finished = small.stream(conv, seed=1)
+    assert notice == Notice("The larger one knows it.") and finished.reply.notices == (notice.message,)
+    assert conv.turns[-1].text == "That is not in my book."
+    script(monkeypatch, small, "It is a car.")
+    assert small.reply(asked("hello")).notices == ()
+
+
+def test_how_long_a_medium_took_is_kept_with_it_and_makes_no_difference_between_two_runs(pipe, tmp_path):
+    first, again = (pipe.reply(asked("a picture"), seed=3, modalities={"image"}) for _ in range(2))
+    assert first.parts == again.parts and first.parts[-1].took > 0 and "took" not in first.parts[-1].details
