@@ -81,11 +81,12 @@ def make_optimizers(
     """AdamW for all of them, or Muon for the hidden matrices and AdamW for the rest; LoRA with a weight decay of its
     own. ``share`` of a group: of the learning rate, less than 1 for LoRA, the input projection and the tokens' input
     rows, if so asked."""
-    hidden = [p for name, p in named if muon and is_hidden_matrix(name, p)]
     adapter = [p for name, p in named if "lora_" in name]
     untied = any("lm_head." in name for name, _ in named)  # a tied row is the output's, too, and must learn
     reading = [p for name, p in named if "input_projection." in name or (untied and _is_input_row(name))]
-    taken = {id(p) for p in (*hidden, *adapter, *reading)}
+    slow = {id(p) for p in (*adapter, *reading)}
+    hidden = [p for name, p in named if muon and id(p) not in slow and is_hidden_matrix(name, p)]
+    taken = slow | {id(p) for p in hidden}
     groups = [
         {"params": [p for _, p in named if id(p) not in taken], "weight_decay": weight_decay, "share": 1.0},
         {"params": adapter, "weight_decay": adapter_decay, "share": reading_share},

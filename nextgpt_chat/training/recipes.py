@@ -43,8 +43,17 @@ MINI_RECIPES = {
     "stage2-image": _PROJECTION,
     "stage2-audio": replace(_PROJECTION, steps=300),
     "stage2-video": _PROJECTION,
+    # Muon is for the output projections: with AdamW, which undid what stage 2 had taught them (distances 0.004 to 0.2
+    # and more), the states at the signal tokens lost the colours.
     "stage3": Recipe(
-        steps=500, learning_rate=2e-3, batch=20, average=0.98, weight_decay=0.0, adapter_decay=8.0, reading_share=0.1
+        steps=500,
+        learning_rate=2e-3,
+        batch=20,
+        average=0.98,
+        weight_decay=0.0,
+        muon=True,
+        adapter_decay=8.0,
+        reading_share=0.1,
     ),
     "stage3-image": replace(_PROJECTION, steps=400, learning_rate=2e-3),
     "stage3-audio": replace(_PROJECTION, steps=200, learning_rate=2e-3),
