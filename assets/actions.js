@@ -97,12 +97,16 @@ document.addEventListener("keydown", (event) => {
 });
 
 // For people who listen: Gradio labels a message with its source, which would be read in place of what it shows,
-// and calls the example cards a list, though they are buttons
+// calls the example cards a list, though they are buttons, and gives a group of choices no name
 
 const everything = element.closest(".gradio-container") || document.body;
 function mend() {
     everything.querySelectorAll("#chatbot [data-testid][aria-label*='<']").forEach((one) => one.removeAttribute("aria-label"));
     everything.querySelectorAll("#chatbot .examples[role=list]").forEach((one) => one.setAttribute("role", "group"));
+    everything.querySelectorAll("fieldset:not([aria-label])").forEach((one) => {
+        const words = one.querySelector("[data-testid=block-info]");
+        if (words) one.setAttribute("aria-label", words.textContent.trim());
+    });
 }
 mend();
 new MutationObserver(mend).observe(everything, { subtree: true, childList: true, attributeFilter: ["aria-label"] });

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from nextgpt_chat.content import (
+    MEDIA_KINDS,
     Audio,
     Event,
+    Failed,
     Finished,
     Image,
     Media,
@@ -33,7 +35,7 @@ _SCENE = Scene("car", "red", "big", "middle", "grass")
 
 
 class FakePipeline:
-    """Answers by the words asked: "draw", "sound", "clip", "crash", "forget", "many words", "markup".
+    """Answers by the words asked: "draw", "sound", "clip", "crash", "forget", "fail", "many words", "markup".
 
     ``steps`` denoising steps of ``pause`` seconds for each medium. ``seen`` lists (settings, seed, modalities, last
     user turn) of each turn; ``running`` is the largest number of turns made at once; ``steps_done`` counts steps.
@@ -86,9 +88,13 @@ class FakePipeline:
             yield TextDelta(f"{word} ")
             time.sleep(self.pause)
         parts.append(TextPart(said.strip()))
-        for kind in _kinds(asked):
+        for kind in _kinds(asked) if modalities is None else [one for one in MEDIA_KINDS if one in modalities]:
             if cancel.is_set():
                 break
+            if "fail" in asked:
+                yield MediaStarted("failing", kind, "a red car")
+                yield Failed("failing", f"There was not enough memory for the {kind}. Ask for it alone.")
+                continue
             part = yield from self._make(kind, seed, cancel)
             parts += [part] if part is not None else []
         cancelled = cancel.is_set()
@@ -109,7 +115,8 @@ class FakePipeline:
         if first is not None:
             details |= {"steps": getattr(settings, kind).steps, "conditioning": settings.conditioning}
             details[REMADE] = first.id
-        part = MediaPart(_medium(kind, seed), caption=f"a red car ({kind})", generated=True, details=details)
+        caption = f"a red car ({kind})"
+        part = MediaPart(_medium(kind, seed), caption, generated=True, details=details, took=1.25)
         yield MediaStarted(part.id, kind, part.caption)
         preview = draw(_SCENE, seed)
         for step in range(1, self.steps + 1):

@@ -5,7 +5,7 @@ from .cleaning import Cleaner
 from .data_folder import DataFolder, default_data_folder
 from .media_files import MediaFiles
 from .open_talk import OpenTalk
-from .runner import Job, Runner, Status, Waiting
+from .runner import Job, Remake, Runner, Status, Waiting
 from .service_limits import ServiceLimits
 from .sessions import Session, SessionStore
 from .talk_library import Cleaned
@@ -20,6 +20,7 @@ __all__ = [
     "Job",
     "MediaFiles",
     "OpenTalk",
+    "Remake",
     "ReplyWriter",
     "Runner",
     "ServiceLimits",

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from ..config import GenerationSettings
-from ..content import MODALITIES, Event, MediaPart, MediaReady, TextPart, Turn
-from ..conversation import add_remade
+from ..content import MODALITIES, Event, MediaPart, MediaReady, Turn
+from ..conversation import REMADE, add_remade
 from ..errors import BusyError, NextGPTError
 from .open_talk import OpenTalk
 from .replay import replay
-from .runner import Job, Runner
+from .runner import Job, Remake, Runner
 from .service_limits import ServiceLimits
 from .sessions import Session, SessionStore
 from .talk_keeping import TalkKeeper
@@ -122,7 +122,20 @@ class ChatService:
         with self._turn(talk):
             self.runner.check_room()
             part = find_part(talk.conversation.turns, part_id)
-            return self._submit_again(talk, part_id, *variation(part, how, session.settings))
+            return self._submit_again(talk, [part], how, session.settings)
+
+    def compare(self, session: Session, index: int, how: str) -> Job:
+        """Makes every medium of the reply at ``index`` once more, each beside its first. ``how`` and errors as in
+        :meth:`again`."""
+        talk = session.talk
+        with self._turn(talk):
+            self.runner.check_room()
+            turns = talk.conversation.turns
+            made = turns[index].media if 0 <= index < len(turns) else ()
+            first = [part for part in made if part.generated and REMADE not in part.details]
+            if not first:
+                raise NextGPTError("This reply has no picture, sound or clip that could be made again to compare.")
+            return self._submit_again(talk, first, how, session.settings)
 
     def rate(self, session: Session, index: int, liked: bool | None, reason: str = "") -> None:
         """What the user thinks of the reply at ``index``; None takes it back. Raises NextGPTError for a turn that is
@@ -337,14 +350,15 @@ class ChatService:
                 raise
             return talk.job
 
-    def _submit_again(self, talk: OpenTalk, part_id: str, settings: GenerationSettings, seed: int) -> Job:
+    def _submit_again(self, talk: OpenTalk, parts: Sequence[MediaPart], how: str, chosen: GenerationSettings) -> Job:
+        remakes = [Remake(part.id, *variation(part, how, chosen)) for part in parts]
         made: list[MediaPart] = []
 
         def ended(job: Job) -> None:
             with talk.lock:
-                job.undone = not made or job.error is not None
-                if not job.undone:
-                    self._keeper.change(talk, add_remade(talk.conversation, made[0]))
+                job.undone = not made
+                for part in made:
+                    self._keeper.change(talk, add_remade(talk.conversation, part))
                 self._let_go(talk)
 
         def heard(event: Event) -> None:
@@ -352,7 +366,7 @@ class ChatService:
                 made.append(event.part)
 
         with talk.lock:
-            talk.job = self.runner.submit(talk.conversation, settings, seed, None, ended, heard, remake=part_id)
+            talk.job = self.runner.submit(talk.conversation, on_end=ended, on_event=heard, remakes=remakes)
             return talk.job
 
     def _let_go(self, talk: OpenTalk) -> None:
@@ -381,8 +395,3 @@ def _restore(talk: OpenTalk, turns: tuple[Turn, ...]) -> None:
     talk.conversation.clear()
     for turn in turns:
         talk.conversation.append(turn)
-
-
-def words_of(turn: Turn) -> str:
-    """The user's own words in a turn, for giving them back."""
-    return "\n".join(part.text for part in turn.parts if isinstance(part, TextPart))

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from ..errors import BusyError, NextGPTError
 
 logger = logging.getLogger(__name__)
 
+_REMEMBERED_TURNS = 20
 _FAULT = "Something went wrong while the model was loaded; the server's log says more. Run the doctor command."
 
 
@@ -53,10 +55,21 @@ class Status:
 
 @dataclass(frozen=True)
 class Waiting:
-    """The turn has not begun: ``ahead`` others are before it; ``loading`` while the model is not there yet."""
+    """The turn has not begun: ``ahead`` others are before it; ``loading`` while the model is not there yet.
+    ``seconds``: about how long it will wait, judged by the turns before; None where there were none."""
 
     ahead: int
     loading: bool
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Remake:
+    """A medium (``part_id``) of a talk to be made once more, with these settings."""
+
+    part_id: str
+    settings: GenerationSettings
+    seed: int
 
 
 class Job:
@@ -71,10 +84,10 @@ class Job:
         modalities: Any,
         on_end: Callable[[Job], None],
         on_event: Callable[[Event], Event | None],
-        remake: str | None = None,
+        remakes: Sequence[Remake] = (),
     ) -> None:
-        self.remake = remake
-        """Id of the medium to make once more; None: a reply is made."""
+        self.remakes = tuple(remakes)
+        """Media to make once more, one after the other; none: a reply is made."""
         self.conversation = conversation
         self.settings = settings
         self.seed = seed
@@ -165,6 +178,8 @@ class Runner:
         self._turn_seconds = turn_seconds
         self._jobs: deque[Job] = deque()
         self._current: Job | None = None
+        self._current_began = 0.0
+        self._took: deque[float] = deque(maxlen=_REMEMBERED_TURNS)
         self._change = threading.Condition()
         self._failure: BaseException | None = None
         self._closed = False
@@ -192,12 +207,12 @@ class Runner:
         modalities: Any = None,
         on_end: Callable[[Job], None] = lambda job: None,
         on_event: Callable[[Event], Event | None] = lambda event: None,
-        remake: str | None = None,
+        remakes: Sequence[Remake] = (),
     ) -> Job:
-        """Queues a turn, or (``remake``: its id) one medium to be made once more. Raises BusyError when too many wait.
+        """Queues a turn, or media to be made once more (``remakes``). Raises BusyError when too many wait.
         ``on_end`` runs in the runner's or the caller's thread, before those who watch hear of the end; ``on_event`` in
         the runner's, before they see the event, and may return one to follow it."""
-        job = Job(self, conversation, settings, seed, modalities, on_end, on_event, remake)
+        job = Job(self, conversation, settings, seed, modalities, on_end, on_event, remakes)
         with self._change:
             self.check_room()
             self._jobs.append(job)
@@ -224,12 +239,23 @@ class Runner:
         if self._closed:
             raise BusyError("The server is shutting down. Try again in a minute.")
         if len(self._jobs) + (self._current is not None) >= self._capacity:
-            raise BusyError(f"The server is busy: {self._capacity} replies are under way or waiting. Try again soon.")
+            seconds = self._seconds_before(len(self._jobs))
+            when = "soon" if seconds is None else f"in about {max(1, round(seconds))} s"
+            raise BusyError(f"The server is busy: {self._capacity} replies are under way or waiting. Try again {when}.")
+
+    def _seconds_before(self, queued: int) -> float | None:
+        """About how long until the running turn and ``queued`` more are made."""
+        if not self._took or self.pipeline is None:
+            return None
+        typical = statistics.median(self._took)
+        running = 0.0 if self._current is None else max(0.0, typical - (time.monotonic() - self._current_began))
+        return running + queued * typical
 
     def waiting(self, job: Job) -> Waiting:
         with self._change:
             ahead = list(self._jobs).index(job) if job in self._jobs else 0
-            return Waiting(ahead + (self._current is not None), self.pipeline is None)
+            running = self._current is not None
+            return Waiting(ahead + running, self.pipeline is None, self._seconds_before(ahead))
 
     def forget(self, job: Job) -> None:
         """Takes a cancelled turn out of the queue, if it has not begun."""
@@ -266,6 +292,7 @@ class Runner:
                 if self._closed:
                     return
                 job = self._current = self._jobs.popleft()
+                self._current_began = time.monotonic()
             error: BaseException | None = None
             try:
                 job.context.run(self._make, job)
@@ -273,6 +300,8 @@ class Runner:
                 error = raised
             with self._change:
                 self._current = None
+                if error is None:
+                    self._took.append(time.monotonic() - self._current_began)
             try:
                 job.end(error)
             except Exception:
@@ -295,7 +324,11 @@ class Runner:
                 job.cancelled.set()
 
     def _events_of(self, job: Job) -> Iterator[Event]:
-        given = {"settings": job.settings, "seed": job.seed, "cancel": job.cancelled}
-        if job.remake is not None:
-            return self.pipeline.remake(job.conversation, job.remake, **given)
-        return self.pipeline.stream(job.conversation, modalities=job.modalities, **given)
+        if not job.remakes:
+            given = {"settings": job.settings, "seed": job.seed, "modalities": job.modalities}
+            yield from self.pipeline.stream(job.conversation, cancel=job.cancelled, **given)
+        for one in job.remakes:
+            if job.cancelled.is_set():
+                return
+            given = {"settings": one.settings, "seed": one.seed}
+            yield from self.pipeline.remake(job.conversation, one.part_id, cancel=job.cancelled, **given)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from ..content import MediaPart, TextPart, Turn
@@ -38,21 +37,33 @@ def one_line(text: object) -> str:
     return html.escape(" ".join(str(text).split()))
 
 
+def words_of(turn: Turn) -> str:
+    """The user's own words in a turn, exactly as they are, for giving them back."""
+    return "\n".join(part.text for part in turn.parts if isinstance(part, TextPart))
+
+
 def edit_act(index: int, turn: Turn, say: Texts = ENGLISH) -> str:
     """For a user's message: the button to change it, which carries its words exactly as they are."""
-    words = "\n".join(part.text for part in turn.parts if isinstance(part, TextPart))
-    kept = html.escape(words).replace("\r", "").replace("\n", "&#10;")
+    kept = html.escape(words_of(turn)).replace("\r", "").replace("\n", "&#10;")
     button = _act("edit", index, say.edit, say.edit_about).replace("<button", f'<button placeholder="{kept}"', 1)
     return f'<span class="acts edit">{button}</span>'
 
 
-def rating_acts(index: int, rating: Rating | None = None, say: Texts = ENGLISH) -> str:
-    """For a reply: is it good or bad, and why."""
+def rating_acts(index: int, turn: Turn, rating: Rating | None = None, say: Texts = ENGLISH) -> str:
+    """For a reply: is it good or bad, and why; and where it has media, all of them once more beside the first."""
     liked = None if rating is None else rating[0]
     why = f'<span class="why">{one_line(rating[1])}</span>' if rating and rating[1] else ""
     good = _act("like", index, say.good, say.like, liked is True)
     bad = _act("dislike", index, say.bad, say.dislike, liked is False)
-    return f'<span class="acts rate">{good}{bad}{why}</span>'
+    return f'<div class="acts rate">{good}{bad}{why}{_compare_acts(index, turn, say)}</div>'
+
+
+def _compare_acts(index: int, turn: Turn, say: Texts) -> str:
+    if not any(part.generated for part in turn.media):
+        return ""
+    ways = {"conditioning": say.compare_caption, "settings": say.compare_settings}
+    buttons = "".join(_act(f"compare-{way}", index, words) for way, words in ways.items())
+    return f'<details class="facts"><summary>{one_line(say.compare)}</summary>{buttons}</details>'
 
 
 def medium_acts(part: MediaPart, say: Texts = ENGLISH, again: bool = True) -> str:
@@ -69,12 +80,13 @@ def medium_acts(part: MediaPart, say: Texts = ENGLISH, again: bool = True) -> st
         }
         ways = "".join(_act(f"again-{way}", part.id, words) for way, words in said.items())
         ways = f'<span class="ways">{one_line(say.again)} {ways}</span>'
-    made = f"<summary>{one_line(say.details)}</summary>{_facts(part.details, say)}{ways}"
+    made = f"<summary>{one_line(say.details)}</summary>{_facts(part, say)}{ways}"
     return f'{use}<details class="facts">{made}</details>'
 
 
-def _facts(details: Mapping[str, Any], say: Texts) -> str:
-    known = {name: value for name, value in details.items() if name in say.facts and value is not None}
+def _facts(part: MediaPart, say: Texts) -> str:
+    facts: dict[str, Any] = {**part.details, "took": None if part.took is None else round(part.took, 1)}
+    known = {name: value for name, value in facts.items() if name in say.facts and value is not None}
     rows = "".join(f"<dt>{one_line(say.facts[name])}</dt><dd>{one_line(value)}</dd>" for name, value in known.items())
     return f"<dl>{rows}</dl>"
 

@@ -1,14 +1,19 @@
-"""The side bar: settings per modality. A control that was never moved means the checkpoint's own default."""
+"""What can be set: what to reply with, beside the composer, and settings per modality in the side bar.
+
+A control that was never moved means the checkpoint's own default.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
 
+from ..config import GenerationSettings
 from .languages import SAID_IN_BROWSER
+from .texts import Texts
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ _said = SAID_IN_BROWSER
 
 @dataclass
 class Controls:
-    """The side bar's components."""
+    """The components."""
 
     sliders: dict[str, gr.Slider] = field(default_factory=dict)
     seed: gr.Number | None = None
@@ -84,18 +89,31 @@ class Controls:
 
     @property
     def all(self) -> list[Any]:
-        """In the order of :func:`shown_defaults`."""
+        """In the order of :func:`shown_settings`."""
         return [*self.sliders.values(), self.random, self.seed, self.conditioning, self.reply_with]
 
 
-def build_controls(keeping: Any = None) -> Controls:
+def build_reply_with() -> gr.Radio:
+    """The choice beside the composer, added to the Blocks under construction."""
+    return gr.Radio(
+        _choices(REPLY_WITH),
+        value="auto",
+        label=_said("reply_with"),
+        container=False,
+        elem_id="reply-with",
+    )
+
+
+def reply_with_choices(makes: Collection[str], say: Texts) -> list[tuple[str, str]]:
+    """(label, name) of the choices that a checkpoint which ``makes`` some modalities leaves."""
+    return [(getattr(say, name), name) for name, wanted in REPLY_WITH.items() if wanted is None or wanted <= set(makes)]
+
+
+def build_controls(reply_with: gr.Radio, keeping: Any = None) -> Controls:
     """Adds the side bar to the Blocks under construction. ``keeping``: Markdown about what is kept, for its end."""
-    controls = Controls()
+    controls = Controls(reply_with=reply_with)
     with gr.Sidebar(position="right", open=False, elem_id="settings", width=300):
         gr.Markdown(_said("settings_heading"))
-        controls.reply_with = gr.Radio(
-            _choices(REPLY_WITH), value="auto", label=_said("reply_with"), elem_id="reply-with"
-        )
         with gr.Group():
             controls.random = gr.Checkbox(True, label=_said("random_seed"), elem_id="random-seed")
             controls.seed = gr.Number(0, label=_said("seed"), precision=0, minimum=0, interactive=False, elem_id="seed")
@@ -128,19 +146,29 @@ def _choices(names: Iterable[str]) -> list[tuple[Any, str]]:
     return [(_said(name), name) for name in names]
 
 
-def shown_defaults(defaults: Mapping[str, Mapping[str, Any]]) -> list[Any]:
-    """Updates for :attr:`Controls.all` that show the checkpoint's own values."""
+def shown_settings(
+    defaults: Mapping[str, Mapping[str, Any]],
+    chosen: GenerationSettings | None = None,
+    modalities: frozenset[str] | None = None,
+) -> list[Any]:
+    """Updates for :attr:`Controls.all` that show what was ``chosen``, and the checkpoint's own values else."""
+    chosen = chosen or GenerationSettings()
     updates: list[Any] = []
     for modality, _, group in GROUPS:
         for control in group:
-            value = defaults.get(modality, {}).get(control.path.partition(".")[2])
-            value = control.fallback if value is None else value
+            name = control.path.partition(".")[2]
+            values = (getattr(getattr(chosen, modality), name), defaults.get(modality, {}).get(name), control.fallback)
+            value = next(one for one in values if one is not None)
             # A default outside the slider's usual range widens it.
             updates.append(gr.update(value=value, minimum=min(control.low, value), maximum=max(control.high, value)))
     return [
         *updates,
-        gr.update(value=True),
-        gr.update(value=0, interactive=False),
-        gr.update(value=next(iter(CONDITIONING))),
-        gr.update(value="auto"),
+        gr.update(value=chosen.seed is None),
+        gr.update(value=chosen.seed or 0, interactive=chosen.seed is not None),
+        gr.update(value=_name_of(CONDITIONING, chosen.conditioning)),
+        gr.update(value=_name_of(REPLY_WITH, modalities)),
     ]
+
+
+def _name_of(names: Mapping[str, Any], value: Any) -> str:
+    return next((name for name, one in names.items() if one == value), next(iter(names)))

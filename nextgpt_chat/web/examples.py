@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,16 @@ class Example:
     text: str
     files: tuple[Path, ...] = ()
     icon: Path | None = None
+
+    @property
+    def makes(self) -> str:
+        """The modality that its answer needs."""
+        return "image" if self.direction == "edit" else self.direction.rpartition(" ")[2]
+
+
+def usable(examples: Sequence[Example], makes: Collection[str]) -> list[Example]:
+    """Those that a checkpoint which ``makes`` some modalities can answer."""
+    return [example for example in examples if example.makes in makes]
 
 
 _CAR = Scene("car", "red", "big", "middle", "grass")
@@ -72,5 +83,15 @@ def make_examples(folder: Path) -> list[Example]:
         Example("audio to text", "what do you hear?", (paths["bell.wav"],)),
         Example("video to text", "what happens in this clip?", (paths["ball.mp4"],)),
         Example("image to audio", "what does this sound like?", (paths["train.png"],)),
-        Example("edit", "draw it in blue", (paths["car.png"],)),
+        Example("edit", "make it blue", (paths["car.png"],)),
     ]
+
+
+def card(example: Example) -> dict[str, Any]:
+    """What the Chatbot is given for it."""
+    shown: dict[str, Any] = {"text": example.text, "display_text": example.text}
+    if example.files:
+        shown["files"] = [str(path) for path in example.files]
+    elif example.icon:
+        shown["icon"] = str(example.icon)
+    return shown

@@ -32,6 +32,7 @@ from ..serving import OpenTalk, Waiting
 from .acts import Rating, edit_act, is_variant, medium_acts, one_line, rating_acts, variant_of
 from .languages import ENGLISH
 from .texts import Texts
+from .told import told
 
 Message = dict[str, Any]
 Address = Callable[[MediaPart], str]
@@ -127,15 +128,15 @@ def turn_message(
     rating: Rating | None = None,
     say: Texts = ENGLISH,
 ) -> Message:
-    """One Chatbot message for one turn; ``notices`` are sentences that were shown with it. With its ``index`` in the
-    talk it can be edited or rated."""
+    """One Chatbot message for one turn; ``notices`` are sentences that were shown with it, as they are stored. With
+    its ``index`` in the talk it can be edited or rated."""
     content = [block for part in turn.parts for block in part_blocks(part, address, turn.role, say)]
-    content += [note(notice) for notice in notices]
+    content += [note(told(notice, say)) for notice in notices]
     if turn.cancelled:
         content.append(note(say.stopped))
     content = content or [note(say.no_reply)]
     if index is not None:
-        acts = edit_act(index, turn, say) if turn.role == "user" else rating_acts(index, rating, say)
+        acts = edit_act(index, turn, say) if turn.role == "user" else rating_acts(index, turn, rating, say)
         content.append(text_block(acts))
     return {"role": turn.role, "content": content}
 
@@ -191,10 +192,10 @@ class LiveReply:
             self._put(event.id, [media_block(event.part, self._address, self._say)])
         elif isinstance(event, Failed):
             self._making.pop(event.id, None)
-            self._put(event.id, [note(event.message, "failed")])
+            self._put(event.id, [note(told(event.message, self._say), "failed")])
         elif isinstance(event, Notice):
             self._end_words()
-            self._put(f"notice {len(self._blocks)}", [note(event.message)])
+            self._put(f"notice {len(self._blocks)}", [note(told(event.message, self._say))])
         elif isinstance(event, Finished):
             self.finished = event
         if event is not None and not isinstance(event, Waiting):
@@ -232,10 +233,13 @@ class LiveReply:
     def _wait(self, waiting: Waiting) -> None:
         if waiting.loading:
             self._stage = self._say.waiting_model
-        elif waiting.ahead > 1:
-            self._stage = self._say.waiting_many.format(ahead=waiting.ahead)
-        else:
-            self._stage = self._say.waiting_next if waiting.ahead else self._say.reading
+            return
+        if not waiting.ahead:
+            self._stage = self._say.reading
+            return
+        ahead = self._say.waiting_next if waiting.ahead == 1 else self._say.waiting_many
+        about = "" if waiting.seconds is None else f" {self._say.waiting_about}"
+        self._stage = f"{ahead}{about}".format(ahead=waiting.ahead, seconds=max(1, round(waiting.seconds or 0)))
 
     def _progress(self, key: str, step: int, steps: int, preview: PIL.Image.Image | None) -> Message:
         kind, caption, start = self._making[key]

@@ -13,8 +13,8 @@ import gradio as gr
 from ..serving import ChatService
 from .acts import spoken
 from .answers import Answers
-from .controls import Controls, build_controls
-from .examples import Example
+from .controls import Controls, build_controls, build_reply_with
+from .examples import Example, card
 from .handlers import Programs, Settings, Status, Talking, Talks, Visits
 from .languages import ENGLISH, SAID_IN_BROWSER
 from .texts import Texts
@@ -58,7 +58,7 @@ def build_page(
     """The Blocks over ``service``. ``answers`` are those to the examples; ``checkpoint`` is what the header says until
     the model is loaded; ``mcp``: whether the endpoints for programs are tools for other assistants."""
     visits = Visits(service)
-    status = Status(service, checkpoint)
+    status = Status(service, checkpoint, examples)
     with gr.Blocks(
         title=ENGLISH.title, fill_height=True, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86_400)
     ) as page:
@@ -73,8 +73,9 @@ def build_page(
             stop = gr.Button(
                 _said("stop"), elem_id="stop", variant="stop", visible=False, scale=0, min_width=88, size="md"
             )
+        reply_with = build_reply_with()
         footer = gr.HTML(status.footer(), elem_id="footer")
-        controls = build_controls(_said(KEEPING))
+        controls = build_controls(reply_with, _said(KEEPING))
         timer = gr.Timer(1.0)
 
         talking = Talking(visits, examples, answers)
@@ -93,9 +94,9 @@ def build_page(
         acts.act(talking.act, [session], turn, **_SPEAKING)
         stop.click(talking.stop, [session], None, **_AT_ONCE)
 
-        waiting = [header, footer, timer, *controls.all]
-        timer.tick(status.poll, None, waiting, **_AT_ONCE)
-        page.load(status.poll, None, waiting, **_AT_ONCE)
+        waiting = [header, footer, timer, chatbot, *controls.all]
+        timer.tick(status.poll, [session], waiting, **_AT_ONCE)
+        page.load(status.poll, [session], waiting, **_AT_ONCE)
         _connect_talks(page, panel, Talks(visits), talking, session, turn)
         _connect_controls(controls, Settings(visits), session)
         _add_endpoints(Programs(service), session, mcp)
@@ -139,7 +140,7 @@ def _build_chatbot(examples: Sequence[Example]) -> gr.Chatbot:
         latex_delimiters=[],
         allow_tags=False,
         placeholder=_said("empty_talk"),
-        examples=[_card(example) for example in examples],
+        examples=[card(example) for example in examples],
     )
 
 
@@ -174,15 +175,6 @@ def _camera_html(say: Texts) -> str:
     said = " ".join(f'data-{name}="{html.escape(text)}"' for name, text in words.items())
     about = html.escape(say.photo_about)
     return f'<button type="button" class="camera" title="{about}" {said} hidden>{html.escape(say.photo)}</button>'
-
-
-def _card(example: Example) -> dict[str, Any]:
-    card: dict[str, Any] = {"text": example.text, "display_text": example.text}
-    if example.files:
-        card["files"] = [str(path) for path in example.files]
-    elif example.icon:
-        card["icon"] = str(example.icon)
-    return card
 
 
 def _connect_talks(

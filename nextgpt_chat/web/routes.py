@@ -23,7 +23,9 @@ from starlette.routing import Route
 from ..errors import LimitError, NextGPTError
 from ..serving import TalkStore, talk_export
 from .identity import owner_of
-from .languages import ENGLISH, language_of, texts_in
+from .languages import language_of, texts_in
+from .texts import Texts
+from .told import told
 
 logger = logging.getLogger(__name__)
 
@@ -71,14 +73,14 @@ class Routes:
         """A talk as a ZIP file."""
         owner, talk_id = self._owner(request), request.path_params["talk_id"]
         if owner is None:
-            return _not_here()
+            return _not_here(_say(request))
         path = Path(tempfile.gettempdir(), f"nextgpt-{secrets.token_hex(16)}.zip")
         try:
             title = self.store.info(owner, talk_id).title
             self.store.export_zip(owner, talk_id, path)
         except NextGPTError as error:
             path.unlink(missing_ok=True)
-            return _trouble(error)
+            return _trouble(error, _say(request))
         return FileResponse(
             path,
             media_type="application/zip",
@@ -90,12 +92,12 @@ class Routes:
         """A talk as one page that needs nothing else, to save."""
         owner, talk_id = self._owner(request), request.path_params["talk_id"]
         if owner is None:
-            return _not_here()
+            return _not_here(_say(request))
         try:
             title = self.store.info(owner, talk_id).title
             page = self.store.export_html(owner, talk_id)
         except NextGPTError as error:
-            return _trouble(error)
+            return _trouble(error, _say(request))
         headers = {"Cache-Control": "no-store", "Content-Disposition": attachment(title, ".html")}
         return HTMLResponse(page, headers={**_INERT, **headers})
 
@@ -106,9 +108,9 @@ class Routes:
         """
         owner = self._owner(request)
         if owner is None:
-            return JSONResponse({"error": texts_in(language_of(request)).not_kept}, 403)
+            return JSONResponse({"error": _say(request).not_kept}, 403)
         if request.headers.get("content-type") != "application/zip":
-            return JSONResponse({"error": texts_in(language_of(request)).not_a_zip}, 415)
+            return JSONResponse({"error": _say(request).not_a_zip}, 415)
         name = os.path.basename(request.query_params.get("name", "").replace("\\", "/"))[:100] or "talk.zip"
         with tempfile.TemporaryDirectory(prefix="nextgpt-") as folder:
             path = Path(folder, "talk.zip")
@@ -116,7 +118,8 @@ class Routes:
                 await _receive(request, path)
                 talk_id = await run_in_threadpool(self.store.import_zip, owner, path)
             except NextGPTError as error:
-                return JSONResponse({"error": str(error).replace(str(path), name).replace(path.name, name)}, 400)
+                said = str(error).replace(str(path), name).replace(path.name, name)
+                return JSONResponse({"error": told(said, _say(request))}, 400)
             except ClientDisconnect:
                 return Response(status_code=400)
         return JSONResponse({"id": talk_id})
@@ -127,7 +130,7 @@ class Routes:
         try:
             shared = self.store.shared(token)
         except NextGPTError:
-            return _not_here()
+            return _not_here(_say(request))
         address = quote(token, safe="")
         page = talk_export.page(
             shared.conversation, shared.title, lambda sha256: f"{address}/{sha256}", media_from="'self'"
@@ -156,7 +159,7 @@ def _file(request: Request, find: Callable[[], Path | None], stem: str) -> Respo
     except NextGPTError:
         path = None
     if path is None or not path.is_file():
-        return _not_here()
+        return _not_here(_say(request))
     kind = "attachment" if "download" in request.query_params else "inline"
     name = f"nextgpt-{_NOUNS[path.suffix]}-{re.sub(r'[^0-9A-Za-z]', '', stem)}{path.suffix}"
     headers = {
@@ -181,13 +184,17 @@ async def _receive(request: Request, path: Path) -> None:
             file.write(chunk)
 
 
-def _not_here() -> Response:
-    return Response(ENGLISH.not_here, 404, {**_INERT, "Cache-Control": "no-store"}, "text/plain; charset=utf-8")
+def _say(request: Request) -> Texts:
+    return texts_in(language_of(request))
 
 
-def _trouble(error: NextGPTError) -> Response:
+def _not_here(say: Texts) -> Response:
+    return Response(say.not_here, 404, {**_INERT, "Cache-Control": "no-store"}, "text/plain; charset=utf-8")
+
+
+def _trouble(error: NextGPTError, say: Texts) -> Response:
     """A talk that is not there, or an export that failed on the server's disk."""
     if type(error) is NextGPTError:
-        return _not_here()
+        return _not_here(say)
     logger.error("A talk could not be exported: %s", error)
-    return Response(str(error), 500, {**_INERT, "Cache-Control": "no-store"}, "text/plain; charset=utf-8")
+    return Response(told(str(error), say), 500, {**_INERT, "Cache-Control": "no-store"}, "text/plain; charset=utf-8")

@@ -11,6 +11,7 @@ from ..errors import NextGPTError
 from ..serving import ChatService, Session, TalkInfo
 from .languages import ENGLISH, texts_in
 from .texts import Texts
+from .told import told
 
 _SPOKEN = (
     "sure",
@@ -34,7 +35,7 @@ def talk_list(service: ChatService, session: Session) -> str:
     try:
         talks = store.talks(owner, session.search)
     except NextGPTError as error:
-        return _navigation(f'<p class="empty">{html.escape(str(error))}</p>', session.talk.id, "", True, say)
+        return _navigation(f'<p class="empty">{html.escape(told(str(error), say))}</p>', session.talk.id, "", True, say)
     return list_html(talks, session.talk.id, store.sharing, bool(session.search.strip()), say)
 
 

@@ -1,4 +1,4 @@
-"""Every sentence of the page that does not come from an error, in English; assets/languages has them in others."""
+"""Every sentence of the page itself, in English; assets/languages has them in others, and those of errors."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class Texts:
     waiting_model = "The model is still loading …"
     waiting_next = "Waiting: one reply is made before yours …"
     waiting_many = "Waiting: {ahead} replies are made before yours …"
+    waiting_about = "About {seconds} s."
     making = {"image": "Painting a picture", "audio": "Making a sound", "video": "Filming a clip"}
     step = "step {step} of {steps}"
     starting = "starting"
@@ -68,6 +69,9 @@ class Texts:
     again_settings = "my settings now"
     again_caption = "from the caption, to compare"
     again_signal = "from the signal tokens, to compare"
+    compare = "Compare"
+    compare_caption = "the caption beside the signal tokens, same seed"
+    compare_settings = "my settings now beside these"
     made_again = "made again"
     by_caption = "made from the caption, to compare"
     facts = {
@@ -150,6 +154,10 @@ class Texts:
         "for longest are removed. The words stay."
     )
     age = "Those of talks unused for {days} days are removed, too."
+
+    told: Mapping[str, str] = {}
+    """What comes from below the page, errors and notices: the English sentence → its translation, both as templates.
+    English needs none. See :func:`.told.told`."""
 
     def __init__(self, language: str = "en", translated: Mapping[str, Any] | None = None) -> None:
         self.language = language

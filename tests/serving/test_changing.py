@@ -3,6 +3,7 @@
 import pytest
 from fake_pipeline import FakePipeline
 
+from nextgpt_chat.content import MediaReady
 from nextgpt_chat.conversation import REMADE
 from nextgpt_chat.errors import BusyError, NextGPTError
 from nextgpt_chat.serving import ChatService, Runner, TalkStore
@@ -98,6 +99,43 @@ def test_a_medium_is_made_again_with_the_settings_chosen_now(service, session):
     service.set(session, "image.steps", 7)
     end(service.again(session, session.conversation.turns[-1].media[0].id, "settings"))
     assert session.conversation.turns[-1].media[1].details["steps"] == 7
+
+
+def test_all_media_of_a_reply_are_made_again_beside_their_firsts_to_compare(service, session):
+    say(service, session, "draw a car with the sound of it")
+    words, picture, sound = session.conversation.turns[-1].parts
+    end(service.compare(session, 1, "conditioning"))
+    again = session.conversation.turns[-1].parts
+    assert again[:2] == (words, picture) and again[3] == sound and len(again) == 5
+    for first, other in ((picture, again[2]), (sound, again[4])):
+        assert other.kind == first.kind and other.details[REMADE] == first.id
+        assert other.details["conditioning"] == "caption" and other.details["seed"] == first.details["seed"]
+    service.set(session, "image.steps", 7)
+    end(service.compare(session, 1, "settings"))
+    kinds = [(part.kind, part.details["steps"]) for part in session.conversation.turns[-1].media]
+    assert len(kinds) == 6 and ("image", 7) in kinds and stored(service, session) == session.conversation.turns
+
+
+def test_a_comparison_stopped_half_way_keeps_what_was_made(service, session, pipeline):
+    say(service, session, "draw a car with the sound of it")
+    seen = []
+    job = service.compare(session, 1, "conditioning")
+    for event in job.watch():
+        seen.append(event)
+        if isinstance(event, MediaReady):
+            pipeline.steps, pipeline.pause = 500, 0.01
+            service.stop(session)
+    assert not job.undone and len(session.conversation.turns[-1].media) == 3
+    assert stored(service, session) == session.conversation.turns
+
+
+@pytest.mark.parametrize("index", [0, 5, -1])
+def test_only_a_reply_with_media_can_be_compared(service, session, index):
+    say(service, session, "draw a car")
+    say(service, session, "hello")
+    with pytest.raises(NextGPTError, match="no picture, sound or clip"):
+        service.compare(session, index, "conditioning")
+    assert not session.busy
 
 
 def test_a_later_turn_stays_as_it_is_when_an_earlier_medium_is_made_again(service, session):

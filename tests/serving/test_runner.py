@@ -63,6 +63,18 @@ def test_too_many_turns_are_refused(runner):
         job.cancel()
 
 
+def test_waiting_turns_are_told_about_how_long_it_takes_judged_by_the_turns_before(runner, pipeline):
+    assert list(runner.submit(talk("draw a car")).events())[-1]
+    pipeline.pause = 5.0
+    jobs = [runner.submit(talk("draw a car")) for _ in range(4)]
+    second, third = (next(one.watch(tick=0.01)) for one in jobs[1:3])
+    assert (second.ahead, third.ahead) == (1, 2) and 0 <= second.seconds < third.seconds < 5
+    with pytest.raises(BusyError, match="Try again in about 1 s"):
+        runner.submit(talk("one more"))
+    for job in jobs:
+        job.cancel()
+
+
 def test_a_cancelled_waiting_turn_ends_at_once_and_is_never_made(runner, pipeline):
     first, second = runner.submit(talk("many words")), runner.submit(talk("second"))
     assert next(second.events(tick=0.01)) == Waiting(ahead=1, loading=False)

@@ -30,6 +30,8 @@ def test_german_chinese_and_spanish_are_spoken():
 def test_a_translation_is_complete_and_fills_in_the_same_things(language):
     said = languages()[language].all()
     for name, english in ENGLISH.all().items():
+        if name == "told":  # sentences from below the page, English where they are made: see test_told.py
+            continue
         pairs = {"": (english, said[name])}
         if isinstance(english, dict):
             assert said[name].keys() == english.keys()

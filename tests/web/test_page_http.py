@@ -130,19 +130,21 @@ def test_no_handler_takes_the_chatbot_as_an_input(served):
     assert not any(block._id in chatbots for fn in served.page.fns.values() for block in fn.inputs)
 
 
-def test_an_example_is_chosen_by_number_only(served, pipeline):
-    body = {
-        "data": [None],
-        "fn_index": function_index(served, "send_example"),
-        "session_hash": "forger3",
-        "event_data": {"index": 0, "value": {"text": "evil", "files": []}},
-    }
-    httpx.post(f"{served.page.local_url}gradio_api/queue/join", json=body)
+def test_a_card_is_chosen_by_its_words_and_nothing_else_of_it_is_taken(served, pipeline):
+    for text in ("evil", "draw a red car on the grass"):
+        body = {
+            "data": [None],
+            "fn_index": function_index(served, "send_example"),
+            "session_hash": "forger3",
+            "event_data": {"index": 3, "value": {"text": text, "files": ["/etc/hostname"]}},
+        }
+        httpx.post(f"{served.page.local_url}gradio_api/queue/join", json=body)
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline and not any("red car" in turn.text for *_, turn in pipeline.seen):
         time.sleep(0.05)
     assert any("red car" in turn.text for *_, turn in pipeline.seen)
     assert not any("evil" in turn.text for *_, turn in pipeline.seen)
+    assert not any(turn.media for *_, turn in pipeline.seen if "red car" in turn.text)
 
 
 @pytest.mark.parametrize("path", ["/etc/hostname", "talks", "../etc/passwd"])

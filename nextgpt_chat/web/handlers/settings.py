@@ -8,7 +8,9 @@ from typing import Any
 import gradio as gr
 
 from ...errors import NextGPTError
-from ..controls import CONDITIONING, REPLY_WITH, shown_defaults
+from ..controls import CONDITIONING, REPLY_WITH, shown_settings
+from ..languages import texts_in
+from ..told import told
 from .visits import Visits
 
 
@@ -21,10 +23,11 @@ class Settings:
 
     def set_value(self, path: str, value: Any, session_id: str | None, request: gr.Request | None = None) -> None:
         """A slider was moved."""
+        session = self.visits.session(session_id, request)
         try:
-            self.service.set(self.visits.session(session_id, request), path, value)
+            self.service.set(session, path, value)
         except (NextGPTError, ValueError) as error:
-            gr.Warning(html.escape(str(error)))
+            gr.Warning(html.escape(told(str(error), texts_in(session.language))))
 
     def setter(self, path: str) -> Any:
         """The handler of one slider."""
@@ -46,7 +49,7 @@ class Settings:
 
     def reset(self, session_id: str | None, request: gr.Request = None) -> list[Any]:
         self.service.reset_settings(self.visits.session(session_id, request))
-        return shown_defaults(defaults_of(self.service.runner.pipeline))
+        return shown_settings(defaults_of(self.service.runner.pipeline))
 
 
 def defaults_of(pipeline: Any) -> dict[str, Any]:

@@ -3,32 +3,45 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from ...content import MODALITIES
 from ...serving import ChatService
-from ..controls import shown_defaults
+from ..controls import reply_with_choices, shown_settings
+from ..examples import Example, card, usable
 from ..languages import ENGLISH, language_of, texts_in
 from ..texts import Texts
+from ..told import told
 from .settings import defaults_of
 
 
 class Status:
-    """Header, footer and the controls' defaults. ``checkpoint``: its name until it is loaded."""
+    """Header, footer, cards and the controls' defaults. ``checkpoint``: its name until it is loaded."""
 
-    def __init__(self, service: ChatService, checkpoint: str) -> None:
+    def __init__(self, service: ChatService, checkpoint: str, examples: Sequence[Example] = ()) -> None:
         self.service = service
+        self.examples = examples
         self.checkpoint = Path(checkpoint).name or checkpoint
 
-    def poll(self, request: gr.Request = None) -> list[Any]:
-        """Header, footer, timer (off when there is no more to wait for), controls."""
+    def poll(self, session_id: str | None, request: gr.Request = None) -> list[Any]:
+        """Header, footer, timer (off when there is no more to wait for), chatbot, controls: what was set while the
+        model was loading stays, and of what it cannot make there is neither a choice nor a card."""
         say = texts_in(language_of(request))
+        pipeline, session = self.service.runner.pipeline, self.service.sessions.get(session_id)
         loading = self.service.runner.status.phase == "loading"
-        defaults = shown_defaults({} if loading else defaults_of(self.service.runner.pipeline))
-        shown = [gr.skip()] * len(defaults) if loading else defaults
-        return [self.header(say), self.footer(say), gr.Timer(active=loading), *shown]
+        chosen = (session.settings, session.modalities) if session is not None else ()
+        shown = shown_settings(defaults_of(pipeline), *chosen)
+        makes = getattr(pipeline, "modalities", MODALITIES)
+        shown[-1] |= {"choices": reply_with_choices(makes, say)}
+        if loading:
+            shown = [gr.skip()] * len(shown)
+        some = usable(self.examples, makes)
+        cards = gr.skip() if len(some) == len(self.examples) else gr.update(examples=[card(one) for one in some])
+        return [self.header(say), self.footer(say), gr.Timer(active=loading), cards, *shown]
 
     def header(self, say: Texts = ENGLISH) -> str:
         """HTML: which checkpoint this is and what it can do, or how far its loading is."""
@@ -39,7 +52,7 @@ class Status:
         else:
             name = self.checkpoint
             template = say.loading if status.phase == "loading" else say.failed_to_load
-            line = template.format(name=name, seconds=status.seconds, message=status.message)
+            line = template.format(name=name, seconds=status.seconds, message=told(status.message, say))
         line = html.escape(str(line))
         bar = f'<progress aria-label="{line}"></progress>' if status.phase == "loading" else ""
         return (

@@ -13,9 +13,8 @@ import gradio as gr
 from ...content import Event
 from ...errors import NextGPTError
 from ...serving import Job, OpenTalk, Session, Waiting
-from ...serving.chat_service import words_of
 from ...serving.variations import find_part
-from ..acts import rating_acts
+from ..acts import rating_acts, words_of
 from ..answers import Answers
 from ..examples import Example
 from ..languages import texts_in
@@ -71,13 +70,13 @@ class Talking:
     def send_example(
         self, session_id: str | None, chosen: gr.SelectData, request: gr.Request = None
     ) -> Iterator[Updates]:
-        """A card was pressed. Only its number is taken from the browser, never its files."""
+        """A card was pressed. The browser says by its words which one; its files are ours, whatever is sent."""
         session = self.visits.session(session_id, request)
-        index = chosen.index[0] if isinstance(chosen.index, (list, tuple)) else chosen.index
-        if not isinstance(index, int) or not 0 <= index < len(self.examples):
+        words = chosen.value.get("text") if isinstance(chosen.value, dict) else None
+        example = next((one for one in self.examples if one.text == words), None)
+        if example is None:
             yield gr.skip(), gr.skip(), gr.skip(), session.id, gr.skip()
             return
-        example = self.examples[index]
         files = [str(path) for path in example.files]
         notice = texts_in(session.language).made_beforehand
 
@@ -88,7 +87,9 @@ class Talking:
 
     def retry(self, session_id: str | None, request: gr.Request = None) -> Iterator[Updates]:
         session = self.visits.session(session_id, request)
-        yield from self._turn(session, lambda: self.service.retry(session))
+        turns = session.conversation.turns
+        stays = len(turns) - (bool(turns) and turns[-1].role == "assistant")
+        yield from self._turn(session, lambda: self.service.retry(session), at=stays)
 
     def act(self, event: gr.EventData, session_id: str | None, request: gr.Request = None) -> Iterator[Updates]:
         """A button within a message was pressed (assets/actions.js): nothing that it sends is taken on trust."""
@@ -99,6 +100,9 @@ class Talking:
             yield from self._turn(session, lambda: self.service.edit(session, _number(of), text), text, at=_number(of))
         elif do.startswith("again-"):
             yield from self._turn(session, lambda: self.service.again(session, of, do.removeprefix("again-")))
+        elif do.startswith("compare-"):
+            how = do.removeprefix("compare-")
+            yield from self._turn(session, lambda: self.service.compare(session, _number(of), how))
         elif do == "use":
             yield self._use(session, of, text)
         else:
@@ -171,7 +175,7 @@ class Talking:
         at: int | None = None,
     ) -> Iterator[Updates]:
         """One turn on the page. What was written goes back to the composer where no reply comes of it. ``at``: index
-        of the message that is said anew."""
+        of the message that is said or made anew."""
         talk = session.talk
         fresh = bool(text or files) and at is None
         written = {"text": text, "files": list(files)} if fresh else gr.skip()
@@ -216,9 +220,9 @@ class Talking:
             return
         if job.undone:
             if job.error is None:
-                gr.Info(say.stopped if job.remake else say.stopped_early)
+                gr.Info(say.stopped if job.remakes else say.stopped_early)
         else:
-            if job.remake is None:
+            if not job.remakes:
                 _keep(talk, job, live, say)
             written = left()
         stop = gr.update(visible=session.busy)
@@ -251,7 +255,7 @@ def _keep(talk: OpenTalk, job: Job, live: LiveReply, say: Texts) -> None:
     with talk.lock:
         if len(turns) == len(job.turns) + 1 and len(talk.shown) == len(job.turns):
             message = live.last_message()
-            message["content"].append(text_block(rating_acts(len(talk.shown), say=say)))
+            message["content"].append(text_block(rating_acts(len(talk.shown), turns[-1], say=say)))
             talk.shown.append((turns[-1], message))
 
 
@@ -267,8 +271,8 @@ def _number(text: str) -> int:
 
 
 def _echo(session: Session, text: str, files: Sequence[str], at: int | None = None) -> list[Message]:
-    """The talk with what was just sent, at once: files take a moment to be read. (A retry takes the last reply
-    away instead; a message said anew, all that followed it.)"""
+    """The talk with what was just sent, at once: files take a moment to be read. What follows the message ``at`` is
+    taken away, and it itself."""
     talk = messages_of(session)
     if at is not None:
         del talk[max(at, 0) :]
@@ -276,6 +280,4 @@ def _echo(session: Session, text: str, files: Sequence[str], at: int | None = No
         content = [note(Path(file).name) for file in files]
         content += [text_block(plain(text))] if text.strip() else []
         talk.append({"role": "user", "content": content or [note("…")]})
-    elif talk and talk[-1]["role"] == "assistant":
-        talk.pop()
     return [*talk, {"role": "assistant", "content": [note(texts_in(session.language).reading, "stage")]}]

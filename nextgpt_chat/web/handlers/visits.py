@@ -15,6 +15,7 @@ from ...serving import ChatService, Session
 from ..identity import requester
 from ..languages import language_of, texts_in
 from ..messages import Message, address_of, talk_messages
+from ..told import told
 
 logger = logging.getLogger(__name__)
 
@@ -72,11 +73,12 @@ def messages_of(session: Session) -> list[Message]:
 
 def tell(error: BaseException, language: str = "en") -> None:
     """One plain sentence for the user; the details of a fault of ours for the log."""
+    say = texts_in(language)
     if isinstance(error, NextGPTError):
-        gr.Warning(html.escape(str(error)), duration=12)
+        gr.Warning(html.escape(told(str(error), say)), duration=12)
     else:
         logger.error("A turn failed", exc_info=error)
-        gr.Warning(texts_in(language).fault, duration=12)
+        gr.Warning(say.fault, duration=12)
 
 
 def _named(request: gr.Request | None) -> str:
