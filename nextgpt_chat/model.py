@@ -266,10 +266,12 @@ class NextGPTModel(nn.Module):
         known: Mapping[str, Tensor] | None = None,
         distance_scale: Mapping[str, float] | None = None,
         measure: Measure = euclidean_distance,
+        after_media: float = 1.0,
     ) -> Losses:
-        """Stage 3 (instruction tuning): as stage 2; the original weighs the distance of video twice (the default)."""
+        """Stage 3 (instruction tuning): as stage 2; the original weighs the distance of video twice (the default).
+        ``after_media``: weight in the cross entropy of the token that follows a medium's signal tokens."""
         scales = distance_scale or {"image": 1.0, "audio": 1.0, "video": 2.0}
-        return self._loss(examples, known, scales, measure)
+        return self._loss(examples, known, scales, measure, after_media)
 
     def _loss(
         self,
@@ -277,6 +279,7 @@ class NextGPTModel(nn.Module):
         known: Mapping[str, Tensor] | None,
         scales: Mapping[str, float],
         measure: Measure = euclidean_distance,
+        after_media: float = 1.0,
     ) -> Losses:
         lm = self.language_model
         embeds, mask, targets = self.batch(examples, known)
@@ -285,7 +288,10 @@ class NextGPTModel(nn.Module):
         rows, columns = (targets[:, 1:] != IGNORED).nonzero(as_tuple=True)
         wanted = targets[rows, columns + 1]
         logits = lm.logits(states[rows, columns]).float()
-        cross_entropy = nn.functional.cross_entropy(logits, wanted)
+        signals = torch.tensor(sorted(lm.signals.all), device=wanted.device)
+        after = torch.isin(targets[rows, columns], signals) & ~torch.isin(wanted, signals)
+        weights = torch.where(after, after_media, 1.0)
+        cross_entropy = nn.functional.cross_entropy(logits, wanted, reduction="none") @ weights / weights.sum()
         accuracy = float((logits.detach().argmax(-1) == wanted).float().mean())
         total, distances = cross_entropy, {}
         for kind, scale in scales.items():

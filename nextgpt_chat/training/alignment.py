@@ -40,6 +40,11 @@ from .word_vectors import WordVectors
 WORD_LENGTH = (1.0, 3.0)
 """Of a word's vector that is put into an embedding, in lengths that it has by itself: stage 1's are some 2 long."""
 
+AFTER_MEDIA = 10.0
+"""Weight in stage 3 of the token after a medium, which mostly ends the reply. It is one of some thirty of a reply, and
+signal tokens that start at words make the language model go on with those words: without the weight one of six
+requests for pictures got a second one."""
+
 
 class Embeddings:
     """ImageBind embeddings of media slots, each rendered and encoded once; kept up to ``size`` of them.
@@ -274,7 +279,7 @@ def train_stage(
     steps = {
         1: model.captioning_loss,
         2: partial(model.alignment_loss, measure=squared_error) if projections else model.captioning_loss,
-        3: partial(model.instruction_loss, measure=squared_error),
+        3: partial(model.instruction_loss, measure=squared_error, after_media=AFTER_MEDIA),
     }
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:

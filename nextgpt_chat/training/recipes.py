@@ -46,7 +46,7 @@ MINI_RECIPES = {
     # Muon is for the output projections: with AdamW, which undid what stage 2 had taught them (distances 0.004 to 0.2
     # and more), the states at the signal tokens lost the colours.
     "stage3": Recipe(
-        steps=500,
+        steps=700,
         learning_rate=2e-3,
         batch=20,
         average=0.98,
@@ -56,7 +56,7 @@ MINI_RECIPES = {
         reading_share=0.1,
     ),
     "stage3-image": replace(_PROJECTION, steps=400, learning_rate=2e-3),
-    "stage3-audio": replace(_PROJECTION, steps=200, learning_rate=2e-3),
+    "stage3-audio": replace(_PROJECTION, steps=400, learning_rate=2e-3),
     "stage3-video": replace(_PROJECTION, steps=400, learning_rate=2e-3),
 }
 

@@ -133,3 +133,14 @@ def test_a_run_with_muon_resumes_where_it_stopped(tmp_path):
         run(tmp_path / "broken", stop_at=4)
     whole, resumed = run(tmp_path / "whole"), run(tmp_path / "broken")
     assert torch.allclose(whole.weight, resumed.weight, atol=1e-5)
+
+
+def test_what_learns_slowly_is_not_for_muon():
+    named = [
+        ("input_projection.weight", nn.Parameter(torch.zeros(32, 32))),
+        ("layers.0.lora_A.weight", nn.Parameter(torch.zeros(16, 32))),
+        ("output_projection.image.fc.weight", nn.Parameter(torch.zeros(32, 32))),
+    ]
+    adam, muon = make_optimizers(named, 1e-3, 0.0, muon=True, reading_share=0.1)
+    assert [p for group in muon.param_groups for p in group["params"]] == [named[2][1]]
+    assert sum(len(group["params"]) for group in adam.param_groups) == 2
