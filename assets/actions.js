@@ -103,10 +103,14 @@ const everything = element.closest(".gradio-container") || document.body;
 function mend() {
     everything.querySelectorAll("#chatbot [data-testid][aria-label*='<']").forEach((one) => one.removeAttribute("aria-label"));
     everything.querySelectorAll("#chatbot .examples[role=list]").forEach((one) => one.setAttribute("role", "group"));
+    document.querySelectorAll(".toast-header[role=button]").forEach((one) => { // it holds the button that closes it
+        one.removeAttribute("role");
+        one.removeAttribute("tabindex");
+    });
     everything.querySelectorAll("fieldset:not([aria-label])").forEach((one) => {
         const words = one.querySelector("[data-testid=block-info]");
         if (words) one.setAttribute("aria-label", words.textContent.trim());
     });
 }
 mend();
-new MutationObserver(mend).observe(everything, { subtree: true, childList: true, attributeFilter: ["aria-label"] });
+new MutationObserver(mend).observe(document.body, { subtree: true, childList: true, attributeFilter: ["aria-label"] });

@@ -8,6 +8,19 @@
             history.replaceState(history.state, "", at);
         }
     } catch {}
+    // What is written but not sent is still there after a reload; Gradio reloads the page when it lost its server.
+    const composer = () => document.querySelector("#composer textarea");
+    try {
+        const draft = sessionStorage.getItem("nextgpt-draft"), box = composer();
+        sessionStorage.removeItem("nextgpt-draft");
+        if (draft && box && !box.value) {
+            box.value = draft;
+            box.dispatchEvent(new Event("input", { bubbles: true }));
+        }
+        addEventListener("pagehide", () => {
+            if (composer() && composer().value) sessionStorage.setItem("nextgpt-draft", composer().value);
+        });
+    } catch {}
     // "Copy" takes a message's words as they are read, not the marks that show them: Gradio's own copy comes first.
     document.addEventListener("click", (event) => {
         const button = event.target.closest && event.target.closest("#chatbot button");

@@ -101,7 +101,7 @@ def build_page(
         _connect_controls(controls, Settings(visits), session)
         _add_endpoints(Programs(service), session, mcp)
     # Turns wait in the service's own line, which says how long it is; Gradio's queue is only the outer fence.
-    page.queue(default_concurrency_limit=queue_size, max_size=4 * queue_size, api_open=False)
+    page.queue(default_concurrency_limit=None, max_size=4 * queue_size, api_open=False)
     return page
 
 

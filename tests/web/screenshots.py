@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]
 
 from fake_pipeline import FakePipeline  # noqa: E402
-from playwright.sync_api import Page, expect, sync_playwright  # noqa: E402
+from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402
 from test_browser import await_end, send  # noqa: E402
 
 from nextgpt_chat.web import PageOptions, launch  # noqa: E402
@@ -57,9 +58,12 @@ def take(page: Page, out: Path, size: str, theme: str) -> None:
     shot("reply")
     page.locator("#chatbot figure.image summary").first.click()
     shot("details")
-    page.locator("#chatbot button.act[name='again-conditioning']").first.click()
-    expect(page.locator("#chatbot figure.variant")).to_have_count(1, timeout=PATIENCE)
+    page.locator("#chatbot figure.image summary").first.click()
+    page.locator("#chatbot .acts.rate summary").click()
+    page.locator("#chatbot button.act[name='compare-conditioning']").click()
+    expect(page.locator("#chatbot figure.variant")).to_have_count(2, timeout=PATIENCE)
     await_end(page)
+    page.locator("#chatbot figure.variant").first.scroll_into_view_if_needed()
     shot("compared")
     page.locator("#chatbot button.act[name=edit]").first.click()
     shot("editing")
@@ -67,6 +71,56 @@ def take(page: Page, out: Path, size: str, theme: str) -> None:
     page.locator("#settings .toggle-button").click()
     page.wait_for_timeout(600)
     shot("settings")
+
+
+def take_troubles(browser: Browser, out: Path, size: str, data: str) -> None:
+    """What is seen while the model loads, in the queue, after a stop and with a bad file, in German too."""
+    loaded = threading.Event()
+    pipeline = FakePipeline(steps=30, pause=0.2)
+
+    def load() -> FakePipeline:
+        loaded.wait(PATIENCE / 1000)
+        return pipeline
+
+    width, height = SIZES[size]
+    app = launch(load, PageOptions(port=0, data_dir=data), block=False, quiet=True)
+
+    def opened(language: str = "en") -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height}, locale=language)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(app.page.local_url)
+        expect(page.locator("#header .head")).to_be_visible()
+        return page
+
+    def shot(page: Page, name: str) -> None:
+        page.wait_for_timeout(400)
+        page.screenshot(path=str(out / f"{size}-light-{name}.png"))
+
+    try:
+        first, second = opened(), opened("de")
+        send(first, "draw a red car")
+        expect(first.locator("#chatbot")).to_contain_text("still loading")
+        shot(first, "loading")
+        loaded.set()
+        expect(first.locator("#chatbot .making")).to_be_visible()
+        send(second, "hello")
+        expect(second.locator("#chatbot")).to_contain_text("Bitte warten")
+        shot(second, "waiting-german")
+        first.locator("#stop").click()
+        await_end(first)
+        shot(first, "stopped")
+        bad = Path(data, "photo.png")
+        bad.write_text("no picture", encoding="utf-8")
+        first.locator("#composer input[type=file]").first.set_input_files(str(bad))
+        send(first, "what is this?")
+        expect(first.locator(".toast-body")).to_contain_text("photo.png")
+        shot(first, "bad-file")
+        for page in (first, second):
+            page.context.close()
+    finally:
+        loaded.set()
+        app.close()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -94,6 +148,8 @@ def main(argv: list[str] | None = None) -> int:
                         expect(page.locator("#header .head.ready")).to_be_visible(timeout=PATIENCE)
                         take(page, arguments.out, size, theme)
                         context.close()
+                    with tempfile.TemporaryDirectory() as other:
+                        take_troubles(browser, arguments.out, size, other)
                 browser.close()
         finally:
             app.close()

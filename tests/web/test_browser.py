@@ -43,7 +43,7 @@ def open_page(browser):
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(address)
-        expect(page.locator("#composer textarea")).to_be_visible(timeout=PATIENCE)
+        settled(page)
         return page
 
     yield opened
@@ -64,6 +64,14 @@ def slow(pipeline, monkeypatch):
     """Makes the pipeline slow enough for a person, or a busy machine, to see what goes on."""
     monkeypatch.setattr(pipeline, "steps", 12)
     monkeypatch.setattr(pipeline, "pause", 0.1)
+
+
+def settled(page):
+    """The page has been told its talks. Gradio closes its line to the server after that and opens it for the next
+    message; one that is sent in that very moment may be answered on a line that is closed."""
+    expect(page.locator("#composer textarea")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#talk-list nav.talks")).to_be_attached(timeout=PATIENCE)
+    page.wait_for_timeout(150)
 
 
 def send(page, text):

@@ -19,7 +19,8 @@ def troubles(page):
 
 
 @pytest.mark.parametrize(("size", "theme"), [((1280, 800), "light"), ((390, 844), "dark")])
-def test_no_state_of_the_page_has_a_serious_violation(browser, served, size, theme):  # noqa: F811
+def test_no_state_of_the_page_has_a_serious_violation(browser, served, pipeline, monkeypatch, size, theme):  # noqa: F811
+    monkeypatch.setattr(pipeline, "pause", 0.3)
     context = browser.new_context(viewport=dict(zip(("width", "height"), size, strict=True)), color_scheme=theme)
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
@@ -27,12 +28,31 @@ def test_no_state_of_the_page_has_a_serious_violation(browser, served, size, the
     expect(page.locator("#header .head.ready")).to_be_visible(timeout=PATIENCE)
     assert not troubles(page), "the empty talk"
     send(page, "draw a red car, the sound of it and a clip of it")
+    expect(page.locator("#chatbot .making img.preview")).to_be_visible(timeout=PATIENCE)
+    assert not troubles(page), "a picture in the making"
+    send(page, "and what is this?")
+    expect(page.locator(".toast-body").first).to_be_visible()
+    assert not troubles(page), "a trouble that is said"
+    page.locator("#composer textarea").fill("")
+    pipeline.pause = 0
     expect(page.locator("#chatbot figure.video")).to_be_visible(timeout=PATIENCE)
     await_end(page)
     page.locator("#chatbot figure.image summary").click()
     assert not troubles(page), "a reply with media and its details"
+    page.locator("#chatbot button.act[name=dislike]").click()
+    expect(page.locator("dialog.ask")).to_be_visible()
+    assert not troubles(page), "a question"
+    page.locator("dialog.ask .keep").click()
+    if size[0] < 800:
+        page.locator("#talks .toggle-button").click()
+    page.locator("#talk-list li.talk summary").first.click()
+    expect(page.locator("#talk-list .menu").first).to_be_visible()
+    assert not troubles(page), "what can be done with a talk"
+    page.locator("#talk-list li.talk summary").first.click()
+    if size[0] < 800:
+        page.locator("#talks .toggle-button").click()
     page.locator("#chatbot button.act[name=edit]").first.click()
     page.locator("#settings .toggle-button").click()
-    expect(page.locator("#reply-with")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#random-seed")).to_be_visible(timeout=PATIENCE)
     assert not troubles(page), "a message being edited, and the settings"
     context.close()

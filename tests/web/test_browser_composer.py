@@ -6,6 +6,8 @@ import pytest
 import soundfile
 from test_browser import PATIENCE, await_end, browser, expect, open_page, page, send  # noqa: F401 (fixtures)
 
+from tests.chromium import FLAGS
+
 pytestmark = pytest.mark.browser
 
 GIVE = """([kind, target]) => {
@@ -88,3 +90,22 @@ def test_on_a_very_wide_screen_lines_stay_readable(open_page, served):  # noqa: 
     expect(page.locator("#chatbot")).to_contain_text("word199", timeout=PATIENCE)
     await_end(page)
     assert page.locator("#chatbot .bot.message").last.bounding_box()["width"] <= 1400
+
+
+def test_a_recording_from_the_microphone_is_sent(browser, chromium_executable, served):  # noqa: F811
+    flags = [*FLAGS, "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    hearing = browser.browser_type.launch(executable_path=chromium_executable, headless=True, args=flags)
+    try:
+        page = hearing.new_page()
+        page.goto(served.page.local_url)
+        expect(page.locator("#header .head.ready")).to_be_visible(timeout=PATIENCE)
+        page.locator("#composer").get_by_role("button", name="Record audio").click()
+        page.get_by_role("button", name="Start recording").click()
+        page.wait_for_timeout(1500)
+        page.get_by_role("button", name="Stop recording").click()
+        page.get_by_role("button", name="Attach audio").click()
+        expect(page.locator("#composer .thumbnail-item")).not_to_have_count(0, timeout=PATIENCE)
+        send(page, "what do you hear?")
+        expect(page.locator("#chatbot")).to_contain_text("I got audio.", timeout=PATIENCE)
+    finally:
+        hearing.close()

@@ -27,7 +27,8 @@ def test_what_stands_on_the_page_is_german(german):
     expect(german.locator("#footer")).to_contain_text("KI-erzeugt")
     expect(german.locator("#talk-list")).to_contain_text("Gespeichertes Gespräch öffnen")
     german.locator("#settings .toggle-button").click()
-    for said in ("Einstellungen", "Antworten mit", "Zufälliger Startwert", "Bedingung", "GB belegen"):
+    expect(german.get_by_role("group", name="Antworten mit")).to_contain_text("Klang")
+    for said in ("Einstellungen", "Zufälliger Startwert", "Bedingung", "GB belegen"):
         expect(german.locator("#settings")).to_contain_text(said)
     assert "__i18n__" not in german.locator("body").inner_text()
 

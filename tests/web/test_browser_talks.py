@@ -5,6 +5,9 @@ import re
 import pytest
 from test_browser import PATIENCE, await_end, browser, expect, open_page, page, send  # noqa: F401 (fixtures)
 
+from nextgpt_chat.web import PageOptions, launch
+from tests.fake_pipeline import FakePipeline
+
 pytestmark = pytest.mark.browser
 
 
@@ -114,3 +117,28 @@ def test_a_reload_in_the_middle_of_a_reply_shows_it_to_its_end(page, pipeline, m
     expect(page.locator("#chatbot")).to_contain_text("word199", timeout=PATIENCE)
     await_end(page)
     assert page.locator("#chatbot .bot.message").count() == 1
+
+
+def test_a_talk_is_shared_by_a_link_that_shows_it_to_strangers_until_it_is_taken_back(browser, open_page, tmp_path):  # noqa: F811
+    options = PageOptions(port=0, data_dir=str(tmp_path), allow_sharing=True, keep_media_days=30)
+    app = launch(FakePipeline(steps=2, pause=0), options, block=False, quiet=True)
+    try:
+        page = open_page(app.page.local_url)
+        page.locator("#settings .toggle-button").click()
+        expect(page.locator("#keeping")).to_contain_text("unused for 30 days are removed")
+        page.locator("#settings .toggle-button").click()
+        say(page, "for everyone to read")
+        choose(page, "for everyone", "[data-do=publish]")
+        expect(entry(page, "for everyone").locator(".badge")).to_have_text("Shared")
+        entry(page, "for everyone").locator("summary").click()
+        token = entry(page, "for everyone").locator("[data-do=link]").get_attribute("data-token")
+        stranger = browser.new_context().new_page()
+        stranger.goto(f"{app.page.local_url}shared/{token}")
+        expect(stranger.locator("body")).to_contain_text("You said: for everyone to read")
+        assert stranger.locator("textarea, button").count() == 0  # to read only
+        entry(page, "for everyone").locator("[data-do=unpublish]").click()
+        expect(entry(page, "for everyone").locator(".badge")).to_have_count(0)
+        assert stranger.goto(f"{app.page.local_url}shared/{token}").status == 404
+        stranger.context.close()
+    finally:
+        app.close()

@@ -136,3 +136,28 @@ def test_without_leave_no_talk_is_shared(tmp_path):
                 app.store.share(owner, talk_id)
     finally:
         app.close()
+
+
+def press(app, browser, handler, **data):
+    """Posts a press of a button in the list of talks, past the page; returns what the page would be told."""
+    index = next(i for i, fn in app.page.fns.items() if getattr(fn.fn, "__name__", "") == handler)
+    body = {"data": [None], "fn_index": index, "session_hash": f"forged-{handler}", "event_data": data}
+    assert browser.post("/gradio_api/queue/join", json=body).status_code == 200
+    with browser.stream(
+        "GET", "/gradio_api/queue/data", params={"session_hash": f"forged-{handler}"}, timeout=20
+    ) as told:
+        return "".join(told.iter_lines())
+
+
+@pytest.mark.parametrize("handler", ["pick", "rename", "remove", "share"])
+def test_a_press_that_names_anothers_talk_does_nothing(app, browsers, talk, handler):
+    owner, (talk_id, picture) = app.store.owner_of(browsers[0].cookies[COOKIE]), talk
+    before = app.store.info(owner, talk_id)
+    told = press(app, browsers[1], handler, id=talk_id, title="mine now")
+    assert "Draw a car" not in told and picture not in told
+    assert app.store.info(owner, talk_id) == before and len(app.store.load(owner, talk_id)) == 2
+
+
+def test_its_owners_own_press_opens_it(app, browsers, talk):
+    told = press(app, browsers[0], "pick", id=talk[0])
+    assert "Draw a car" in told and talk[1] in told

@@ -1,0 +1,134 @@
+"""In a real browser: what a person sees when something goes wrong, and that nothing is lost by it."""
+
+from urllib.parse import urlsplit
+
+import pytest
+from lossy_line import LossyLine
+from test_browser import PATIENCE, await_end, browser, expect, open_page, send, settled  # noqa: F401 (fixtures)
+
+from nextgpt_chat.web import PageOptions, launch
+from tests.fake_pipeline import FakePipeline
+
+pytestmark = pytest.mark.browser
+TOAST = ".toast-body"
+
+
+@pytest.fixture(params=[(1280, 800), (390, 844)], ids=["desktop", "phone"])
+def size(request):
+    return request.param
+
+
+@pytest.fixture
+def line(served):
+    line = LossyLine(urlsplit(served.page.local_url).port)
+    yield line
+    line.close()
+
+
+def test_a_lost_connection_is_said_and_the_reply_and_the_draft_come_back_with_it(
+    line,
+    browser,  # noqa: F811
+    pipeline,
+    monkeypatch,
+    size,
+):
+    monkeypatch.setattr(pipeline, "pause", 0.05)
+    page = browser.new_page(viewport=dict(zip(("width", "height"), size, strict=True)))
+    page.goto(line.address)
+    settled(page)
+    send(page, "many words, please")
+    expect(page.locator("#chatbot")).to_contain_text("word5")
+    page.locator("#composer textarea").fill("not sent yet")
+    line.cut()
+    expect(page.locator(TOAST).first).to_contain_text("Connection to the server was lost")
+    line.mend()
+    expect(page.locator("#chatbot")).to_contain_text("word199")
+    await_end(page)
+    expect(page.locator("#chatbot .bot.message")).to_have_count(1)
+    expect(page.locator("#composer textarea")).to_have_value("not sent yet")
+    send(page, "are you there?")
+    expect(page.locator("#chatbot")).to_contain_text("You said: are you there?")
+    page.close()
+
+
+def test_a_file_that_is_too_large_is_refused_naming_the_limit(open_page, served, tmp_path, size):  # noqa: F811
+    page = open_page(served.page.local_url, *size)
+    (tmp_path / "large.wav").write_bytes(b"RIFF" + bytes(2_500_000))
+    page.locator("#composer textarea").fill("what is this?")
+    page.locator("#composer input[type=file]").first.set_input_files(str(tmp_path / "large.wav"))
+    expect(page.locator(TOAST).first).to_contain_text("exceed the maximum allowed size")
+    expect(page.locator(TOAST).first).to_contain_text("large.wav")
+    expect(page.locator("#composer textarea")).to_have_value("what is this?")
+
+
+def test_two_people_see_neither_each_others_progress_nor_media(open_page, served, pipeline, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(pipeline, "steps", 15)
+    monkeypatch.setattr(pipeline, "pause", 0.1)
+    one, other = open_page(served.page.local_url), open_page(served.page.local_url)
+    send(one, "draw a red car")
+    expect(one.locator("#chatbot .making")).to_be_visible()
+    send(other, "hello")
+    expect(other.locator("#chatbot")).to_contain_text("Waiting: one reply is made before yours")
+    assert other.locator("#chatbot .making, #chatbot img").count() == 0
+    picture = one.locator("#chatbot figure.image img")
+    expect(picture).to_be_visible()
+    at = picture.evaluate("picture => picture.src")
+    expect(other.locator("#chatbot")).to_contain_text("You said: hello")
+    assert other.locator("#chatbot figure").count() == 0
+    fetched = "async (at) => (await fetch(at)).status"
+    assert one.evaluate(fetched, at) == 200 and other.evaluate(fetched, at) == 404
+
+
+@pytest.mark.parametrize(
+    ("language", "new_talk", "empty", "made"),
+    [
+        ("de", "Neues Gespräch", "nothing.wav ist leer (0 Byte).", "KI-erzeugtes Bild"),
+        ("es-MX", "Nueva conversación", "nothing.wav está vacío (0 bytes).", "Imagen generada por IA"),
+        ("zh-CN", "新对话", "nothing.wav 是空的（0 字节）。", "AI 生成的图片"),
+    ],
+)
+def test_the_page_its_errors_and_its_replies_speak_the_browsers_language(
+    browser,  # noqa: F811
+    served,
+    tmp_path,
+    language,
+    new_talk,
+    empty,
+    made,
+):
+    context = browser.new_context(locale=language)
+    page = context.new_page()
+    page.goto(served.page.local_url)
+    expect(page.locator("#header .head.ready")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#new-talk")).to_have_text(new_talk)
+    assert "__i18n__" not in page.locator("body").inner_text()
+    (tmp_path / "nothing.wav").touch()
+    page.locator("#composer input[type=file]").first.set_input_files(str(tmp_path / "nothing.wav"))
+    expect(page.locator("#composer .thumbnail-item")).to_have_count(1)
+    send(page, "what is this?")
+    expect(page.locator(TOAST).first).to_contain_text(empty, timeout=PATIENCE)
+    page.reload()
+    send(page, "draw a red car")
+    expect(page.locator("#chatbot figure.image figcaption")).to_contain_text(made)
+    context.close()
+
+
+# Last, for an app that is launched later takes over the folder for uploads of this process.
+def test_who_comes_to_a_full_line_keeps_the_message_and_is_told_when_to_try_again(open_page, tmp_path):  # noqa: F811
+    options = PageOptions(port=0, data_dir=str(tmp_path), queue_size=1)
+    app = launch(FakePipeline(steps=2, pause=0.05), options, block=False, quiet=True)
+    try:
+        first, second = open_page(app.page.local_url), open_page(app.page.local_url, 390, 844)
+        send(first, "hello")
+        expect(first.locator("#chatbot")).to_contain_text("You said: hello")
+        await_end(first)
+        send(first, "many words")
+        expect(first.locator("#chatbot")).to_contain_text("word2")
+        send(second, "may I?")
+        expect(second.locator(TOAST).first).to_contain_text("The server is busy")
+        expect(second.locator(TOAST).first).to_contain_text("in about 1 s")
+        expect(second.locator("#composer textarea")).to_have_value("may I?")
+        first.locator("#stop").click()
+        await_end(first)
+    finally:
+        app.close()
