@@ -266,12 +266,12 @@ class NextGPTModel(nn.Module):
         known: Mapping[str, Tensor] | None = None,
         distance_scale: Mapping[str, float] | None = None,
         measure: Measure = euclidean_distance,
-        after_media: float = 1.0,
+        weights: Mapping[int, float] | None = None,
     ) -> Losses:
         """Stage 3 (instruction tuning): as stage 2; the original weighs the distance of video twice (the default).
-        ``after_media``: weight in the cross entropy of the token that follows a medium's signal tokens."""
+        ``weights``: token → its weight in the cross entropy where it is to be said; 1 for all others."""
         scales = distance_scale or {"image": 1.0, "audio": 1.0, "video": 2.0}
-        return self._loss(examples, known, scales, measure, after_media)
+        return self._loss(examples, known, scales, measure, weights)
 
     def _loss(
         self,
@@ -279,7 +279,7 @@ class NextGPTModel(nn.Module):
         known: Mapping[str, Tensor] | None,
         scales: Mapping[str, float],
         measure: Measure = euclidean_distance,
-        after_media: float = 1.0,
+        weights: Mapping[int, float] | None = None,
     ) -> Losses:
         lm = self.language_model
         embeds, mask, targets = self.batch(examples, known)
@@ -288,10 +288,10 @@ class NextGPTModel(nn.Module):
         rows, columns = (targets[:, 1:] != IGNORED).nonzero(as_tuple=True)
         wanted = targets[rows, columns + 1]
         logits = lm.logits(states[rows, columns]).float()
-        signals = torch.tensor(sorted(lm.signals.all), device=wanted.device)
-        after = torch.isin(targets[rows, columns], signals) & ~torch.isin(wanted, signals)
-        weights = torch.where(after, after_media, 1.0)
-        cross_entropy = nn.functional.cross_entropy(logits, wanted, reduction="none") @ weights / weights.sum()
+        weight = torch.ones(logits.shape[-1], device=logits.device)
+        for token, value in (weights or {}).items():
+            weight[token] = value
+        cross_entropy = nn.functional.cross_entropy(logits, wanted, weight)
         accuracy = float((logits.detach().argmax(-1) == wanted).float().mean())
         total, distances = cross_entropy, {}
         for kind, scale in scales.items():

@@ -81,16 +81,17 @@ def test_loss_is_the_same_in_a_batch_and_alone(model, template):
     torch.testing.assert_close(video_twice.total, video_twice.cross_entropy + 2 * video_twice.distance["video"])
 
 
-def test_what_follows_a_medium_can_count_for_more_than_the_rest(model, template):
+def test_some_tokens_can_weigh_more_than_the_rest(model, template):
     lm, example = model.language_model, Example(template.example(talk()), (states_for("image"),))
+    first = lm.signals.groups["image"][0]
     with torch.no_grad():
-        plain, heavy = (model.instruction_loss([example], after_media=w).cross_entropy for w in (1.0, 5.0))
+        plain, heavy = (model.instruction_loss([example], weights={first: w}).cross_entropy for w in (1.0, 5.0))
         embeds, mask, targets = model.batch([example])
-        at = targets[0].tolist().index(lm.signals.groups["image"][-1])  # its state predicts what follows the medium
-        logits = lm.logits(lm.states(embeds, mask)[:, at]).float()
-        after = torch.nn.functional.cross_entropy(logits, targets[:, at + 1])
+        at = targets[0].tolist().index(first)
+        logits = lm.logits(lm.states(embeds, mask)[:, at - 1]).float()
+        one = torch.nn.functional.cross_entropy(logits, targets[:, at])
     count = int((targets != -100).sum())
-    torch.testing.assert_close(heavy, (plain * count + 4 * after) / (count + 4), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(heavy, (plain * count + 4 * one) / (count + 4), atol=1e-4, rtol=1e-4)
     assert not torch.isclose(plain, heavy)
 
 

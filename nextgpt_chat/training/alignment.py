@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -40,10 +40,12 @@ from .word_vectors import WordVectors
 WORD_LENGTH = (1.0, 3.0)
 """Of a word's vector that is put into an embedding, in lengths that it has by itself: stage 1's are some 2 long."""
 
-AFTER_MEDIA = 10.0
-"""Weight in stage 3 of the token after a medium, which mostly ends the reply. It is one of some thirty of a reply, and
-signal tokens that start at words make the language model go on with those words: without the weight one of six
-requests for pictures got a second one."""
+DECIDING = 10.0
+"""Weight in stage 3 of the tokens that decide on media, wherever they are said: those that begin a medium, and those
+that follow one, which mostly end the reply. They are two of some thirty of a reply. Without it signal tokens that start
+at words made the language model go on with those words: one of six requests for pictures got a second one. With the
+weight on what follows a medium alone, some media were said and not made; with it on signal tokens, too, but not on the
+end of other replies, some descriptions got a medium."""
 
 
 class Embeddings:
@@ -217,6 +219,15 @@ def _without_learning(
     return tuple(found)
 
 
+def _deciding(batch: Sequence[Example]) -> set[int]:
+    """First signal tokens, and what follows the last ones."""
+    found = set()
+    for one, after in chain.from_iterable(pairwise(example.segments) for example in batch):
+        if isinstance(after, SignalSegment) or (isinstance(one, SignalSegment) and isinstance(after, TextSegment)):
+            found.add(after.ids[0])
+    return found
+
+
 def freeze_for_stage(
     model: NextGPTModel,
     stage: int,
@@ -279,7 +290,9 @@ def train_stage(
     steps = {
         1: model.captioning_loss,
         2: partial(model.alignment_loss, measure=squared_error) if projections else model.captioning_loss,
-        3: partial(model.instruction_loss, measure=squared_error, after_media=AFTER_MEDIA),
+        3: lambda batch, known: model.instruction_loss(
+            batch, known, measure=squared_error, weights=dict.fromkeys(_deciding(batch), DECIDING)
+        ),
     }
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:

@@ -287,3 +287,22 @@ def test_stage_3_also_asks_in_other_words_and_gives_what_lies_between_the_words(
     plain = [joining.stage_dialogue(3)(rng) for _ in range(100)]
     invented = word_vectors.SaidSlot | BetweenSlot | OnlySaidSlot
     assert not any(isinstance(s, invented) for one in plain for turn in one.turns for s in turn.slots)
+
+
+def test_what_begins_a_medium_and_what_follows_one_weighs_more_in_stage_3(model, tmp_path, monkeypatch):
+    lm, examples = model.language_model, alignment.Examples(model, FakeEmbeddings(), FakeStates())
+    given = []
+
+    def instruction_loss(batch, known=None, *, weights, measure):
+        given.append((batch, weights))
+        raise NextGPTError("enough")
+
+    monkeypatch.setattr(model, "instruction_loss", instruction_loss)
+    recipe = Recipe(steps=1, learning_rate=0.01, batch=2, precision="fp32")
+    with pytest.raises(NextGPTError, match="enough"):
+        alignment.train_stage(3, model, examples, lambda rng: dialogue(rng, kind="make_image"), recipe, tmp_path)
+    ((batch, weights),) = given
+    (end,) = {s.ids[0] for e in batch for s in e.segments[-1:]}  # the role mark's line, after the picture
+    assert weights == {lm.signals.groups["image"][0]: alignment.DECIDING, end: alignment.DECIDING}
+    description = examples.batch([dialogue(1, kind="describe_image")], every=True)[0][0].segments[-1].ids
+    assert end in description  # the end of a reply without a medium weighs as much
