@@ -60,6 +60,18 @@ def page(open_page, served):
 
 
 @pytest.fixture
+def page_with_devices(browser, chromium_executable, served):
+    """The page in a browser that has a camera and a microphone, both made up, and lets pages have them."""
+    flags = [*FLAGS, "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    equipped = browser.browser_type.launch(executable_path=chromium_executable, headless=True, args=flags)
+    page = equipped.new_page()
+    page.goto(served.page.local_url)
+    settled(page)
+    yield page
+    equipped.close()
+
+
+@pytest.fixture
 def slow(pipeline, monkeypatch):
     """Makes the pipeline slow enough for a person, or a busy machine, to see what goes on."""
     monkeypatch.setattr(pipeline, "steps", 12)

@@ -1,9 +1,16 @@
 """In a real browser: what can be done with a message and with a medium that was made."""
 
 import pytest
-from test_browser import PATIENCE, await_end, browser, expect, open_page, page, send  # noqa: F401 (fixtures)
-
-from tests.chromium import FLAGS
+from test_browser import (  # noqa: F401 (fixtures)
+    PATIENCE,
+    await_end,
+    browser,
+    expect,
+    open_page,
+    page,
+    page_with_devices,
+    send,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -104,21 +111,15 @@ def test_forged_presses_change_nothing(page):  # noqa: F811
     assert page.locator("#chatbot .message-content").all_inner_texts() == before
 
 
-def test_a_photo_from_the_camera_is_attached(browser, chromium_executable, served):  # noqa: F811
-    flags = [*FLAGS, "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    seeing = browser.browser_type.launch(executable_path=chromium_executable, headless=True, args=flags)
-    try:
-        page = seeing.new_page()
-        page.goto(served.page.local_url)
-        page.locator("button.camera").click(timeout=PATIENCE)
-        page.get_by_role("button", name="Take the photo").click(timeout=PATIENCE)
-        thumbnail = page.locator("#composer .thumbnail-item, #composer .thumbnails img")
-        expect(thumbnail).not_to_have_count(0, timeout=PATIENCE)
-        expect(page.locator("dialog")).to_have_count(0)
-        send(page, "what is this?")
-        expect(page.locator("#chatbot")).to_contain_text("I got image.", timeout=PATIENCE)
-    finally:
-        seeing.close()
+def test_a_photo_from_the_camera_is_attached(page_with_devices):  # noqa: F811
+    page = page_with_devices  # noqa: F811
+    page.locator("button.camera").click(timeout=PATIENCE)
+    page.get_by_role("button", name="Take the photo").click(timeout=PATIENCE)
+    thumbnail = page.locator("#composer .thumbnail-item, #composer .thumbnails img")
+    expect(thumbnail).not_to_have_count(0, timeout=PATIENCE)
+    expect(page.locator("dialog")).to_have_count(0)
+    send(page, "what is this?")
+    expect(page.locator("#chatbot")).to_contain_text("I got image.", timeout=PATIENCE)
 
 
 def test_without_a_camera_there_is_no_button(page):  # noqa: F811

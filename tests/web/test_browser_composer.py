@@ -4,9 +4,16 @@ import numpy as np
 import PIL.Image
 import pytest
 import soundfile
-from test_browser import PATIENCE, await_end, browser, expect, open_page, page, send  # noqa: F401 (fixtures)
-
-from tests.chromium import FLAGS
+from test_browser import (  # noqa: F401 (fixtures)
+    PATIENCE,
+    await_end,
+    browser,
+    expect,
+    open_page,
+    page,
+    page_with_devices,
+    send,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -92,20 +99,13 @@ def test_on_a_very_wide_screen_lines_stay_readable(open_page, served):  # noqa: 
     assert page.locator("#chatbot .bot.message").last.bounding_box()["width"] <= 1400
 
 
-def test_a_recording_from_the_microphone_is_sent(browser, chromium_executable, served):  # noqa: F811
-    flags = [*FLAGS, "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    hearing = browser.browser_type.launch(executable_path=chromium_executable, headless=True, args=flags)
-    try:
-        page = hearing.new_page()
-        page.goto(served.page.local_url)
-        expect(page.locator("#header .head.ready")).to_be_visible(timeout=PATIENCE)
-        page.locator("#composer").get_by_role("button", name="Record audio").click()
-        page.get_by_role("button", name="Start recording").click()
-        page.wait_for_timeout(1500)
-        page.get_by_role("button", name="Stop recording").click()
-        page.get_by_role("button", name="Attach audio").click()
-        expect(page.locator("#composer .thumbnail-item")).not_to_have_count(0, timeout=PATIENCE)
-        send(page, "what do you hear?")
-        expect(page.locator("#chatbot")).to_contain_text("I got audio.", timeout=PATIENCE)
-    finally:
-        hearing.close()
+def test_a_recording_from_the_microphone_is_sent(page_with_devices):  # noqa: F811
+    page = page_with_devices  # noqa: F811
+    page.locator("#composer").get_by_role("button", name="Record audio").click()
+    page.get_by_role("button", name="Start recording").click()
+    page.wait_for_timeout(1500)
+    page.get_by_role("button", name="Stop recording").click()
+    page.get_by_role("button", name="Attach audio").click()
+    expect(page.locator("#composer .thumbnail-item")).not_to_have_count(0, timeout=PATIENCE)
+    send(page, "what do you hear?")
+    expect(page.locator("#chatbot")).to_contain_text("I got audio.", timeout=PATIENCE)
