@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .config import TextSettings
 from .content import MEDIA_KINDS, Media
+from .distances import Measure, euclidean_distance
 from .language_model import DEFAULTS, LanguageModel, SignalGroup, Step
 from .prompting import MediaSegment, Prompt, Segment, SignalSegment
 
@@ -65,31 +66,6 @@ class Losses:
     cross_entropy: Tensor
     distance: dict[str, Tensor] = field(default_factory=dict)
     accuracy: float = 0.0
-
-
-Measure = Callable[[Tensor, Tensor], Tensor]
-"""(conditioning made of signal tokens, the captions' states), equal shapes → distance, a scalar."""
-
-
-def euclidean_distance(output: Tensor, captions: Tensor) -> Tensor:
-    """The published code's: mean over runs and conditioning tokens."""
-    _same_shape(output, captions)
-    return torch.linalg.vector_norm(output - captions, dim=-1).mean()
-
-
-def squared_error(output: Tensor, captions: Tensor) -> Tensor:
-    """The squared distance in shares of the captions' own mean square: 0 is right, 1 is no better than zeros.
-
-    The distance itself pulls at every conditioning token alike, and three quarters of a short caption's are padding:
-    measured on nextgpt-mini, 1,500 steps left the tokens that name the thing and its colour where they began.
-    """
-    _same_shape(output, captions)
-    return (output - captions).square().mean() / captions.square().mean()
-
-
-def _same_shape(output: Tensor, captions: Tensor) -> None:
-    if captions.shape != output.shape:
-        raise ValueError(f"caption states {tuple(captions.shape)} for a projection {tuple(output.shape)}")
 
 
 class NextGPTModel(nn.Module):

@@ -21,7 +21,7 @@ PACKAGE = "nextgpt_chat"
 # The parts of the package from the bottom up. A part imports parts of lower levels only.
 LEVELS = (
     {"errors", "content", "config"},
-    {"media", "tokens"},
+    {"media", "tokens", "distances"},
     {
         "conversation",
         "prompting",

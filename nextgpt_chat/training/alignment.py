@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..content import MEDIA_KINDS
+from ..distances import squared_error
 from ..language_model import LORA_TARGETS
-from ..model import Example, Losses, NextGPTModel, squared_error
+from ..model import Example, Losses, NextGPTModel
 from ..picturebook.dialogues import Dialogue, MediaSlot
 from ..picturebook.values import PITCHES, words
 from ..prompting import Segment, SignalSegment, TextSegment, make_template

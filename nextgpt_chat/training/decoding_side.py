@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from ..model import NextGPTModel, SignalStates, squared_error
+from ..distances import squared_error
+from ..model import NextGPTModel, SignalStates
 from ..picturebook.dialogues import Dialogue
 from .alignment import Examples
 from .loop import Recipe, fit, step_rng

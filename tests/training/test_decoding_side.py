@@ -8,7 +8,8 @@ import torch
 from test_training_stages import FakeEmbeddings, FakeStates
 from tiny import tiny_model
 
-from nextgpt_chat.model import SignalStates, squared_error
+from nextgpt_chat.distances import squared_error
+from nextgpt_chat.model import SignalStates
 from nextgpt_chat.picturebook.dialogues import dialogue
 from nextgpt_chat.training import alignment
 from nextgpt_chat.training.decoding_side import states_of, train_projection, whiten

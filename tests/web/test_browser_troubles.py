@@ -30,10 +30,9 @@ def test_a_lost_connection_is_said_and_the_reply_and_the_draft_come_back_with_it
     browser,  # noqa: F811
     pipeline,
     monkeypatch,
-    size,
 ):
     monkeypatch.setattr(pipeline, "pause", 0.05)
-    page = browser.new_page(viewport=dict(zip(("width", "height"), size, strict=True)))
+    page = browser.new_page()
     page.goto(line.address)
     settled(page)
     send(page, "many words, please")
@@ -82,7 +81,6 @@ def test_two_people_see_neither_each_others_progress_nor_media(open_page, served
 @pytest.mark.parametrize(
     ("language", "new_talk", "empty", "made"),
     [
-        ("de", "Neues Gespräch", "nothing.wav ist leer (0 Byte).", "KI-erzeugtes Bild"),
         ("es-MX", "Nueva conversación", "nothing.wav está vacío (0 bytes).", "Imagen generada por IA"),
         ("zh-CN", "新对话", "nothing.wav 是空的（0 字节）。", "AI 生成的图片"),
     ],
