@@ -50,7 +50,7 @@ def take(page: Page, out: Path, size: str, theme: str) -> None:
 
     page.set_default_timeout(PATIENCE)
     shot("empty")
-    send(page, "draw a red car, and let me hear the sound of it")
+    send(page, "draw a red car and let me hear it")
     expect(page.locator("#chatbot .making progress").first).to_be_visible(timeout=PATIENCE)
     shot("making")
     expect(page.locator("#chatbot figure.image")).to_have_count(1, timeout=PATIENCE)
