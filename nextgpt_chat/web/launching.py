@@ -139,6 +139,7 @@ def launch_arguments(app: App) -> dict[str, Any]:
         "max_file_size": options.max_file_size * 1_000_000,
         "theme": theme(),
         "css_paths": [ASSETS / "style.css"],
+        "js": (ASSETS / "line.js").read_text(encoding="utf-8"),
         "footer_links": ["api", "settings"],
         "run_history": False,
         "enable_monitoring": False,

@@ -50,6 +50,45 @@ def test_a_lost_connection_is_said_and_the_reply_and_the_draft_come_back_with_it
     page.close()
 
 
+LATE_END = """() => {
+    const fetched = window.fetch.bind(window);
+    window.fetch = async (resource, options) => {
+        const response = await fetched(resource, options);
+        if (!new URL(resource.url || resource, location).pathname.endsWith("/queue/data")) return response;
+        const late = new TransformStream({
+            async transform(piece, page) {
+                const end = new TextDecoder().decode(piece).includes("close_stream");
+                if (end) await new Promise((after) => setTimeout(after, 1500));
+                page.enqueue(piece);
+            },
+        });
+        return new Response(response.body.pipeThrough(late), { headers: response.headers });
+    };
+}"""
+"""The page hears 1.5 s late that the server has ended its event stream."""
+
+
+def test_a_message_sent_while_gradio_ends_the_line_is_answered_and_the_line_ends_after_it(
+    browser,  # noqa: F811
+    served,
+):
+    page = browser.new_page()
+    page.add_init_script(f"({LATE_END})()")
+    lines = []
+    page.on("request", lambda request: lines.append(request.url) if "/queue/data" in request.url else None)
+    page.goto(served.page.local_url)
+    settled(page)
+    send(page, "hello")
+    expect(page.locator("#chatbot")).to_contain_text("You said: hello")
+    await_end(page)
+    page.wait_for_timeout(4000)
+    before = len(lines)
+    send(page, "hello again")
+    expect(page.locator("#chatbot")).to_contain_text("You said: hello again")
+    assert len(lines) > before, "the line had ended, and was opened for the message"
+    page.close()
+
+
 def test_a_file_that_is_too_large_is_refused_naming_the_limit(open_page, served, tmp_path, size):  # noqa: F811
     page = open_page(served.page.local_url, *size)
     (tmp_path / "large.wav").write_bytes(b"RIFF" + bytes(2_500_000))
