@@ -11,12 +11,15 @@
     // What is written but not sent is still there after a reload; Gradio reloads the page when it lost its server.
     const composer = () => document.querySelector("#composer textarea");
     try {
-        const draft = sessionStorage.getItem("nextgpt-draft"), box = composer();
-        sessionStorage.removeItem("nextgpt-draft");
-        if (draft && box && !box.value) {
+        const restore = (tries) => {
+            const draft = sessionStorage.getItem("nextgpt-draft"), box = composer();
+            if (draft && !box && tries) return setTimeout(restore, 100, tries - 1);
+            sessionStorage.removeItem("nextgpt-draft");
+            if (!draft || !box || box.value) return;
             box.value = draft;
             box.dispatchEvent(new Event("input", { bubbles: true }));
-        }
+        };
+        restore(50);
         addEventListener("pagehide", () => {
             if (composer() && composer().value) sessionStorage.setItem("nextgpt-draft", composer().value);
         });

@@ -80,7 +80,8 @@ def build_page(
 
         talking = Talking(visits, examples, answers)
         turn = [chatbot, composer, stop, session, panel.talks]
-        composer.submit(talking.send, [composer, session], turn, **_PRIVATE, trigger_mode="multiple")
+        at_sending = (ASSETS / "sent.js").read_text(encoding="utf-8")
+        composer.submit(talking.send, [composer, session], turn, js=at_sending, **_PRIVATE, trigger_mode="multiple")
         chatbot.example_select(talking.send_example, [session], turn, **_ONCE)
         chatbot.retry(talking.retry, [session], turn, **_ONCE)
         chatbot.undo(talking.undo, [session], turn, **_SPEAKING)

@@ -79,11 +79,9 @@ def slow(pipeline, monkeypatch):
 
 
 def settled(page):
-    """The page has been told its talks. Gradio closes its line to the server after that and opens it for the next
-    message; one that is sent in that very moment may be answered on a line that is closed."""
+    """The page has been told its talks."""
     expect(page.locator("#composer textarea")).to_be_visible(timeout=PATIENCE)
     expect(page.locator("#talk-list nav.talks")).to_be_attached(timeout=PATIENCE)
-    page.wait_for_timeout(150)
 
 
 def send(page, text):
@@ -168,6 +166,17 @@ def test_a_message_sent_twice_in_a_row_is_said_once(page, slow):
     expect(page.locator("#chatbot")).to_contain_text("Stopped.")
     assert page.locator("#chatbot .user.message").count() == 1
     expect(page.locator("#composer textarea")).to_have_value("")
+    assert page.locator(".toast-body").count() == 0
+
+
+def test_what_is_written_right_after_sending_stays(page, slow):
+    send(page, "hello")
+    page.keyboard.type("and then")
+    expect(page.locator("#chatbot")).to_contain_text("You said: hello")
+    await_end(page)
+    expect(page.locator("#composer textarea")).to_have_value("and then")
+    page.keyboard.press("Enter")
+    expect(page.locator("#chatbot")).to_contain_text("You said: and then")
 
 
 def test_retry_undo_and_clear(page):

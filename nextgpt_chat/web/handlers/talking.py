@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,9 @@ UPDATES_PER_SECOND = 15
 """Tokens come faster; a person cannot read faster."""
 
 EMPTYING_SECONDS = 0.4
-"""For so long after a message is sent, each update empties the composer anew. Gradio's page applies an update to the
-one before it, in place: where both came before it had drawn the first (at a page that is still loading), the composer
-kept what had been sent."""
+"""For so long after a message with files is sent, each update empties the composer anew; its words alone the page takes
+away by itself (assets/sent.js). Gradio's page applies an update to the one before it, in place: where both came before
+it had drawn the first (at a page that is still loading), the composer kept what had been sent."""
 
 Updates = tuple[Any, Any, Any, Any, Any]
 """For chatbot, composer, stop, session id, list of talks."""
@@ -43,7 +43,7 @@ class Talking:
         self.service = visits.service
         self.examples = list(examples)
         self.answers = answers
-        self._saying: dict[str, Hashable] = {}
+        self._saying: dict[str, tuple[str, tuple[str, ...]]] = {}
         """Session id → the message from its composer that is being answered."""
         self._saying_lock = threading.Lock()
 
@@ -55,10 +55,9 @@ class Talking:
         text, files = (message or {}).get("text") or "", list((message or {}).get("files") or [])
         said = (text, tuple(map(str, files)))
         with self._saying_lock:
-            twice, first = self._saying.get(session.id) == said, session.id not in self._saying
-            if first:
-                self._saying[session.id] = said
-        if twice:  # Enter was pressed twice: it is being answered
+            saying = self._saying.setdefault(session.id, said)
+            first = saying is said
+        if not first and said in (saying, ("", saying[1]), ("", ())):  # Enter was pressed twice: it is being answered
             yield gr.skip(), gr.skip(), gr.skip(), session.id, gr.skip()
             return
         try:
@@ -179,14 +178,14 @@ class Talking:
         talk = session.talk
         fresh = bool(text or files) and at is None
         written = {"text": text, "files": list(files)} if fresh else gr.skip()
-        left = _emptied() if fresh else gr.skip
+        left = _emptied() if fresh and files else gr.skip
         if not session.busy:
             yield _echo(session, text, files, at), left(), gr.update(visible=True), session.id, gr.skip()
         try:
             job = begin()
         except Exception as error:
             tell(error, session.language)
-            if session.busy and fresh:  # the message before may be emptying the composer still
+            if session.busy and fresh:  # the files of the message before may be taken out of the composer still
                 time.sleep(EMPTYING_SECONDS)
             shown = gr.skip() if session.busy else messages_of(session)
             yield shown, written, gr.update(visible=session.busy), session.id, gr.skip()
@@ -260,7 +259,7 @@ def _keep(talk: OpenTalk, job: Job, live: LiveReply, say: Texts) -> None:
 
 
 def _emptied() -> Callable[[], Any]:
-    """What the composer is updated with after its message was sent: empty at first, then left as it is."""
+    """What the composer is updated with after files were sent: empty at first, then left as it is."""
     until = time.monotonic() + EMPTYING_SECONDS
     return lambda: {"text": "", "files": []} if time.monotonic() < until else gr.skip()
 
