@@ -12,13 +12,13 @@ import secrets
 import sqlite3
 import time
 import weakref
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ..content import MediaPart, Turn
 from ..conversation import Conversation
 from ..errors import BusyError, LimitError, NextGPTError
-from . import talk_export
+from . import talk_export, talk_page
 from .talk_database import MEDIA, TalkDatabase
 from .talk_library import Cleaned, MediaLibrary
 from .talk_media import MediaFolder
@@ -285,11 +285,13 @@ class TalkStore:
             self.rename(owner, talk_id, title)
         return talk_id
 
-    def export_html(self, owner: str, talk_id: str) -> str:
-        """The talk as one page that needs nothing else (see :func:`talk_export.page`)."""
+    def export_html(
+        self, owner: str, talk_id: str, language: str = "en", say: Mapping[str, str] = talk_page.ENGLISH
+    ) -> str:
+        """The talk as one page that needs nothing else (see :func:`talk_page.page`)."""
         title = self.info(owner, talk_id).title
-        source = talk_export.within(lambda media_id: self.media_path(owner, media_id))
-        return talk_export.page(self.load(owner, talk_id), title, source)
+        source = talk_page.within(lambda media_id: self.media_path(owner, media_id))
+        return talk_page.page(self.load(owner, talk_id), title, source, language=language, say=say)
 
     def share(self, owner: str, talk_id: str) -> str:
         """The unguessable token of the talk's link, made at first. Raises NextGPTError where sharing is off."""

@@ -21,7 +21,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Route
 
 from ..errors import LimitError, NextGPTError
-from ..serving import TalkStore, talk_export
+from ..serving import TalkStore, talk_export, talk_page
 from .identity import owner_of
 from .languages import language_of, texts_in
 from .texts import Texts
@@ -95,7 +95,8 @@ class Routes:
             return _not_here(_say(request))
         try:
             title = self.store.info(owner, talk_id).title
-            page = self.store.export_html(owner, talk_id)
+            say = _say(request)
+            page = self.store.export_html(owner, talk_id, say.language, say.exported)
         except NextGPTError as error:
             return _trouble(error, _say(request))
         headers = {"Cache-Control": "no-store", "Content-Disposition": attachment(title, ".html")}
@@ -132,8 +133,14 @@ class Routes:
         except NextGPTError:
             return _not_here(_say(request))
         address = quote(token, safe="")
-        page = talk_export.page(
-            shared.conversation, shared.title, lambda sha256: f"{address}/{sha256}", media_from="'self'"
+        say = _say(request)
+        page = talk_page.page(
+            shared.conversation,
+            shared.title,
+            lambda sha256: f"{address}/{sha256}",
+            media_from="'self'",
+            language=say.language,
+            say=say.exported,
         )
         headers = {name: value for name, value in _INERT.items() if name != "Content-Security-Policy"}
         return HTMLResponse(page, headers={**headers, "Cache-Control": "no-store", "X-Robots-Tag": "noindex"})
@@ -168,7 +175,7 @@ def _file(request: Request, find: Callable[[], Path | None], stem: str) -> Respo
         "Vary": "Cookie",
         "Content-Disposition": f'{kind}; filename="{name}"',
     }
-    return FileResponse(path, media_type=talk_export.MIME[path.suffix], headers=headers)
+    return FileResponse(path, media_type=talk_page.MIME[path.suffix], headers=headers)
 
 
 async def _receive(request: Request, path: Path) -> None:

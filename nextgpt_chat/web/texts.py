@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..serving import talk_page
+
 
 class Texts:
     """The sentences in one language. What a translation leaves out stays English.
@@ -154,6 +156,8 @@ class Texts:
         "for longest are removed. The words stay."
     )
     age = "Those of talks unused for {days} days are removed, too."
+
+    exported = talk_page.ENGLISH
 
     told: Mapping[str, str] = {}
     """What comes from below the page, errors and notices: the English sentence → its translation, both as templates.

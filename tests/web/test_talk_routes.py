@@ -86,6 +86,16 @@ def test_an_export_is_its_owners_only(browsers, talk, suffix):
         assert "&lt;script&gt;it" in saved.text and "<script" not in saved.text and "data:image/png" in saved.text
 
 
+def test_pages_of_talks_speak_the_language_of_who_asks_for_them(browsers, talk, app):
+    one, other = browsers
+    owner = app.store.owner_of(one.cookies[COOKIE])
+    for who, at in ((one, f"/talks/{talk[0]}.html"), (other, f"/shared/{app.store.share(owner, talk[0])}")):
+        english, german = (who.get(at, headers={"Accept-Language": tag}).text for tag in ("en", "de-AT"))
+        assert '<html lang="en">' in english and "AI-generated" in english and "KI-erzeugt" not in english
+        assert '<html lang="de">' in german and "KI-erzeugt" in german and "AI-generated" not in german
+        assert "Draw a car" in german
+
+
 def test_a_saved_talk_is_opened_again_by_another_browser_as_its_own(browsers, talk, app):
     one, other = browsers
     saved = one.get(f"/talks/{talk[0]}.zip").content
