@@ -1,5 +1,6 @@
 # Every target sets up .venv by itself; nothing else has to be installed by hand besides Python (with venv) and make.
 #   make app ARGS="--port 8000"          make test ARGS="-k media" WORKERS=0          make app PYTHON=python3.12
+#   make test MARKERS=browser ARGS=--phone
 
 # The first interpreter that is new enough; PYTHON=... chooses another.
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python; do \

@@ -24,6 +24,10 @@ import pytest  # noqa: E402
 from tests.chromium import NAMES, find_chromium  # noqa: E402
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--phone", action="store_true", help="browser tests have the screen of a phone, not a desk's")
+
+
 def _has_cuda() -> bool:
     import torch
 

@@ -18,9 +18,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]
 
+from chat_page import await_end, send  # noqa: E402
 from fake_pipeline import FakePipeline  # noqa: E402
 from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402
-from test_browser import await_end, send  # noqa: E402
 
 from nextgpt_chat.web import PageOptions, launch  # noqa: E402
 from tests.chromium import FLAGS, find_chromium  # noqa: E402

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_browser import PATIENCE, await_end, browser, expect, open_page  # noqa: F401 (fixtures)
+from chat_page import PATIENCE, await_end, expect
 
 from nextgpt_chat.content import array_of
 from nextgpt_chat.conversation import Conversation
@@ -65,7 +65,7 @@ def test_the_shipped_answers_are_to_the_cards_as_they_are(examples):
 
 @pytest.mark.browser
 def test_a_card_is_answered_while_the_model_loads_and_says_that_it_was_made_beforehand(
-    open_page,  # noqa: F811
+    open_page,
     answered,
     tmp_path,
     monkeypatch,

@@ -7,90 +7,14 @@ import time
 import numpy as np
 import pytest
 import soundfile
+from chat_page import PATIENCE, await_end, expect, send
 
 from nextgpt_chat.errors import CheckpointError
 from nextgpt_chat.web import PageOptions, launch
-from tests.chromium import FLAGS
 from tests.fake_pipeline import FakePipeline
 from tests.shipped import NEXTGPT_MINI, needs_nextgpt_mini
 
 pytestmark = pytest.mark.browser
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-expect = sync_api.expect
-
-PATIENCE = 60_000
-"""Milliseconds; the machine may be busy with other things."""
-expect.set_options(timeout=PATIENCE)
-
-
-@pytest.fixture(scope="module")
-def browser(chromium_executable):
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_executable, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(browser):
-    """A function that opens an address as a new person would; what the page logs as an error fails the test."""
-    contexts, errors = [], []
-
-    def opened(address, width=1280, height=800):
-        context = browser.new_context(viewport={"width": width, "height": height})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(address)
-        settled(page)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert not errors
-
-
-@pytest.fixture
-def page(open_page, served):
-    page = open_page(served.page.local_url)
-    expect(page.locator("#header")).to_contain_text("fake-checkpoint", timeout=PATIENCE)
-    return page
-
-
-@pytest.fixture
-def page_with_devices(browser, chromium_executable, served):
-    """The page in a browser that has a camera and a microphone, both made up, and lets pages have them."""
-    flags = [*FLAGS, "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    equipped = browser.browser_type.launch(executable_path=chromium_executable, headless=True, args=flags)
-    page = equipped.new_page()
-    page.goto(served.page.local_url)
-    settled(page)
-    yield page
-    equipped.close()
-
-
-@pytest.fixture
-def slow(pipeline, monkeypatch):
-    """Makes the pipeline slow enough for a person, or a busy machine, to see what goes on."""
-    monkeypatch.setattr(pipeline, "steps", 12)
-    monkeypatch.setattr(pipeline, "pause", 0.1)
-
-
-def settled(page):
-    """The page has been told its talks."""
-    expect(page.locator("#composer textarea")).to_be_visible(timeout=PATIENCE)
-    expect(page.locator("#talk-list nav.talks")).to_be_attached(timeout=PATIENCE)
-
-
-def send(page, text):
-    page.locator("#composer textarea").fill(text)
-    page.keyboard.press("Enter")
-
-
-def await_end(page):
-    expect(page.locator("#stop")).to_be_hidden(timeout=PATIENCE)
 
 
 def test_words_in_and_picture_sound_and_clip_out(page, slow):
@@ -171,7 +95,7 @@ def test_a_message_sent_twice_in_a_row_is_said_once(page, slow):
 
 def test_what_is_written_right_after_sending_stays(page, slow):
     send(page, "hello")
-    page.keyboard.type("and then")
+    page.keyboard.type("and then", delay=40)  # as fast as anyone types
     expect(page.locator("#chatbot")).to_contain_text("You said: hello")
     await_end(page)
     expect(page.locator("#composer textarea")).to_have_value("and then")

@@ -1,7 +1,7 @@
 """In a real browser: nothing on the page keeps people with disabilities out, as far as axe-core can tell."""
 
 import pytest
-from test_browser import PATIENCE, await_end, browser, expect, send  # noqa: F401 (fixtures)
+from chat_page import PATIENCE, await_end, expect, send, show_talks
 
 pytestmark = pytest.mark.browser
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
@@ -18,11 +18,10 @@ def troubles(page):
     }
 
 
-@pytest.mark.parametrize(("size", "theme"), [((1280, 800), "light"), ((390, 844), "dark")])
-def test_no_state_of_the_page_has_a_serious_violation(browser, served, pipeline, monkeypatch, size, theme):  # noqa: F811
+def test_no_state_of_the_page_has_a_serious_violation(browser, served, pipeline, monkeypatch, screen):
     monkeypatch.setattr(pipeline, "pause", 0.3)
-    context = browser.new_context(viewport=dict(zip(("width", "height"), size, strict=True)), color_scheme=theme)
-    page = context.new_page()
+    theme = "light" if screen["width"] > 800 else "dark"
+    page = browser.new_page(viewport=screen, color_scheme=theme)
     page.set_default_timeout(PATIENCE)
     page.goto(f"{served.page.local_url}?__theme={theme}")
     expect(page.locator("#header .head.ready")).to_be_visible(timeout=PATIENCE)
@@ -43,16 +42,15 @@ def test_no_state_of_the_page_has_a_serious_violation(browser, served, pipeline,
     expect(page.locator("dialog.ask")).to_be_visible()
     assert not troubles(page), "a question"
     page.locator("dialog.ask .keep").click()
-    if size[0] < 800:
-        page.locator("#talks .toggle-button").click()
+    show_talks(page)
     page.locator("#talk-list li.talk summary").first.click()
     expect(page.locator("#talk-list .menu").first).to_be_visible()
     assert not troubles(page), "what can be done with a talk"
     page.locator("#talk-list li.talk summary").first.click()
-    if size[0] < 800:
+    if theme == "dark":
         page.locator("#talks .toggle-button").click()
     page.locator("#chatbot button.act[name=edit]").first.click()
     page.locator("#settings .toggle-button").click()
     expect(page.locator("#random-seed")).to_be_visible(timeout=PATIENCE)
     assert not troubles(page), "a message being edited, and the settings"
-    context.close()
+    page.close()

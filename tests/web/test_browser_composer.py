@@ -4,16 +4,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import soundfile
-from test_browser import (  # noqa: F401 (fixtures)
-    PATIENCE,
-    await_end,
-    browser,
-    expect,
-    open_page,
-    page,
-    page_with_devices,
-    send,
-)
+from chat_page import PATIENCE, await_end, expect, send
 
 pytestmark = pytest.mark.browser
 
@@ -32,7 +23,7 @@ GIVE = """([kind, target]) => {
 
 
 @pytest.mark.parametrize("kind", ["paste", "drop"])
-def test_a_picture_is_pasted_or_dropped_into_the_composer(page, kind):  # noqa: F811
+def test_a_picture_is_pasted_or_dropped_into_the_composer(page, kind):
     page.locator("#composer textarea").focus()
     page.evaluate(GIVE, [kind, "#composer textarea"])
     expect(page.locator("#composer .thumbnail-item")).to_have_count(1, timeout=PATIENCE)
@@ -40,7 +31,7 @@ def test_a_picture_is_pasted_or_dropped_into_the_composer(page, kind):  # noqa: 
     expect(page.locator("#chatbot .bot.message").last).to_contain_text("I got image.", timeout=PATIENCE)
 
 
-def test_several_files_go_with_one_message(page, tmp_path):  # noqa: F811
+def test_several_files_go_with_one_message(page, tmp_path):
     PIL.Image.new("RGB", (30, 20), "red").save(tmp_path / "a.png")
     soundfile.write(tmp_path / "b.wav", 0.2 * np.sin(np.arange(8000) * 0.3), 16_000)
     page.locator("#composer input[type=file]").first.set_input_files([str(tmp_path / "a.png"), str(tmp_path / "b.wav")])
@@ -51,7 +42,7 @@ def test_several_files_go_with_one_message(page, tmp_path):  # noqa: F811
     expect(page.locator("#chatbot .user.message figure.audio audio")).to_be_visible()
 
 
-def test_who_waits_is_told_how_many_are_before(open_page, served, pipeline, monkeypatch):  # noqa: F811
+def test_who_waits_is_told_how_many_are_before(open_page, served, pipeline, monkeypatch):
     monkeypatch.setattr(pipeline, "pause", 0.1)
     first, second = open_page(served.page.local_url), open_page(served.page.local_url)
     send(first, "many words of the first")
@@ -62,9 +53,9 @@ def test_who_waits_is_told_how_many_are_before(open_page, served, pipeline, monk
     expect(second.locator("#chatbot")).to_contain_text("You said: hello, I am second", timeout=PATIENCE)
 
 
-def test_a_reply_is_copied_as_it_is_read(browser, served):  # noqa: F811
-    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
-    page = context.new_page()  # noqa: F811
+def test_a_reply_is_copied_as_it_is_read(browser, served, screen):
+    context = browser.new_context(viewport=screen, permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
     page.goto(served.page.local_url)
     expect(page.locator("#header .head.ready")).to_be_visible()
     send(page, "2 * 3 * 4 is #1")
@@ -77,8 +68,8 @@ def test_a_reply_is_copied_as_it_is_read(browser, served):  # noqa: F811
     context.close()
 
 
-def test_on_a_phone_a_picture_is_made_used_and_the_talks_are_in_reach(open_page, served):  # noqa: F811
-    page = open_page(served.page.local_url, 360, 740)  # noqa: F811
+def test_on_a_phone_a_picture_is_made_used_and_the_talks_are_in_reach(open_page, served):
+    page = open_page(served.page.local_url, 360, 740)
     send(page, "draw a red car")
     expect(page.locator("#chatbot figure.image img")).to_be_visible(timeout=PATIENCE)
     await_end(page)
@@ -91,16 +82,16 @@ def test_on_a_phone_a_picture_is_made_used_and_the_talks_are_in_reach(open_page,
     expect(page.locator("#chatbot figure.image")).to_have_count(0)
 
 
-def test_on_a_very_wide_screen_lines_stay_readable(open_page, served):  # noqa: F811
-    page = open_page(served.page.local_url, 3840, 2160)  # noqa: F811
+def test_on_a_very_wide_screen_lines_stay_readable(open_page, served):
+    page = open_page(served.page.local_url, 3840, 2160)
     send(page, "many words, please")
     expect(page.locator("#chatbot")).to_contain_text("word199", timeout=PATIENCE)
     await_end(page)
     assert page.locator("#chatbot .bot.message").last.bounding_box()["width"] <= 1400
 
 
-def test_a_recording_from_the_microphone_is_sent(page_with_devices):  # noqa: F811
-    page = page_with_devices  # noqa: F811
+def test_a_recording_from_the_microphone_is_sent(page_with_devices):
+    page = page_with_devices
     page.locator("#composer").get_by_role("button", name="Record audio").click()
     page.get_by_role("button", name="Start recording").click()
     page.wait_for_timeout(1500)

@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from test_browser import PATIENCE, await_end, browser, expect, open_page, send  # noqa: F401 (fixtures)
+from chat_page import PATIENCE, await_end, expect, send
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,7 +50,7 @@ def start(tmp_path):
         process.wait()
 
 
-def test_a_killed_servers_talk_shows_what_had_been_shown_and_goes_on(start, open_page):  # noqa: F811
+def test_a_killed_servers_talk_shows_what_had_been_shown_and_goes_on(start, open_page):
     server, address = start()
     page = open_page(address)
     send(page, "draw a red car")

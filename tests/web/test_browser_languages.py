@@ -1,14 +1,14 @@
 """In a real browser: the page speaks the browser's language, in every place."""
 
 import pytest
-from test_browser import PATIENCE, await_end, browser, expect, send  # noqa: F401 (fixtures)
+from chat_page import PATIENCE, await_end, expect, send
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def german(browser, served):  # noqa: F811
-    context = browser.new_context(locale="de-AT", viewport={"width": 1280, "height": 800})
+def german(browser, served, screen):
+    context = browser.new_context(locale="de-AT", viewport=screen)
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
     page.goto(served.page.local_url)

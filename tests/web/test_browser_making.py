@@ -1,21 +1,11 @@
-"""In a real browser, at a desk and on a phone: what is seen while a reply is made, and what can be done with it."""
+"""In a real browser: what is seen while a reply is made, and what can be done with it."""
 
 import re
 
 import pytest
-from test_browser import PATIENCE, await_end, browser, expect, open_page, send  # noqa: F401 (fixtures)
+from chat_page import PATIENCE, await_end, expect, send
 
 pytestmark = pytest.mark.browser
-SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
-
-
-@pytest.fixture(params=SIZES)
-def page(request, open_page, served):  # noqa: F811
-    page = open_page(served.page.local_url, *SIZES[request.param])
-    expect(page.locator("#header .head.ready")).to_be_visible(timeout=PATIENCE)
-    yield page
-    assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[request.param][0]  # nothing sticks out
-
 
 CARET = """() => {
     const last = [...document.querySelectorAll("#chatbot .bot .prose > p")].at(-1);

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from test_browser import PATIENCE, await_end, browser, expect, open_page, page, send  # noqa: F401 (fixtures)
+from chat_page import PATIENCE, await_end, expect, send, show_talks
 
 from nextgpt_chat.web import PageOptions, launch
 from tests.fake_pipeline import FakePipeline
@@ -11,32 +11,35 @@ from tests.fake_pipeline import FakePipeline
 pytestmark = pytest.mark.browser
 
 
-def say(page, text):  # noqa: F811
+def say(page, text):
     send(page, text)
     expect(page.locator("#chatbot")).to_contain_text(f"You said: {text}", timeout=PATIENCE)
     await_end(page)
 
 
-def entry(page, title):  # noqa: F811
+def entry(page, title):
     return page.locator("#talk-list li.talk").filter(has_text=title)
 
 
-def choose(page, title, action):  # noqa: F811
+def choose(page, title, action):
+    show_talks(page)
     entry(page, title).locator("summary").click()
     entry(page, title).locator(action).click()
 
 
 @pytest.fixture
-def two_talks(page):  # noqa: F811
+def two_talks(page):
     say(page, "about apples")
+    show_talks(page)
     page.locator("#new-talk").click()
     expect(page.locator("#chatbot")).not_to_contain_text("apples")
     say(page, "about bridges")
+    show_talks(page)
     return page
 
 
 def test_a_talk_is_named_by_its_first_message_and_opened_by_a_press(two_talks):
-    page = two_talks  # noqa: F811
+    page = two_talks
     expect(page.locator("#talk-list li.talk")).to_have_count(2)
     expect(page.locator("#talk-list li.opened")).to_contain_text("about bridges")
     entry(page, "about apples").locator(".pick").click()
@@ -47,7 +50,7 @@ def test_a_talk_is_named_by_its_first_message_and_opened_by_a_press(two_talks):
 
 
 def test_talks_are_found_by_their_words(two_talks):
-    page = two_talks  # noqa: F811
+    page = two_talks
     box = page.locator("#search-talks input")
     box.press_sequentially("bridges")
     expect(page.locator("#talk-list li.talk")).to_have_count(1)
@@ -56,7 +59,7 @@ def test_talks_are_found_by_their_words(two_talks):
 
 
 def test_a_talk_is_renamed_where_it_stands(two_talks):
-    page = two_talks  # noqa: F811
+    page = two_talks
     choose(page, "about apples", "[data-do=rename]")
     page.locator("form.retitle input").fill("<i>fruit</i>")
     page.keyboard.press("Enter")
@@ -65,7 +68,7 @@ def test_a_talk_is_renamed_where_it_stands(two_talks):
 
 
 def test_a_talk_is_deleted_after_a_question(two_talks):
-    page = two_talks  # noqa: F811
+    page = two_talks
     choose(page, "about apples", "[data-do=remove]")
     expect(page.locator("dialog.ask")).to_contain_text("about apples")
     page.locator("dialog.ask .keep").click()
@@ -76,10 +79,11 @@ def test_a_talk_is_deleted_after_a_question(two_talks):
     expect(page.locator("#chatbot")).to_contain_text("You said: about bridges")
 
 
-def test_a_talk_is_saved_and_opened_again_by_another_browser(page, open_page, served, tmp_path):  # noqa: F811
+def test_a_talk_is_saved_and_opened_again_by_another_browser(page, open_page, served, tmp_path):
     send(page, "draw a red car")
     expect(page.locator("#chatbot figure.image")).to_be_visible(timeout=PATIENCE)
     await_end(page)
+    show_talks(page)
     entry(page, "draw a red car").locator("summary").click()
     with page.expect_download() as saving:
         entry(page, "draw a red car").get_by_text("Save as ZIP").click()
@@ -100,7 +104,7 @@ def test_a_talk_is_saved_and_opened_again_by_another_browser(page, open_page, se
     expect(other.locator("#chatbot figure.image img")).to_be_visible()
 
 
-def test_anothers_talk_is_not_opened_by_its_address(page, open_page, served):  # noqa: F811
+def test_anothers_talk_is_not_opened_by_its_address(page, open_page, served):
     say(page, "my secret garden")
     talk = re.search(r"talk=([^&]+)", page.url).group(1)
     other = open_page(f"{served.page.local_url}?talk={talk}")
@@ -108,7 +112,7 @@ def test_anothers_talk_is_not_opened_by_its_address(page, open_page, served):  #
     expect(other.locator("#chatbot")).not_to_contain_text("secret garden")
 
 
-def test_a_reload_in_the_middle_of_a_reply_shows_it_to_its_end(page, pipeline, monkeypatch):  # noqa: F811
+def test_a_reload_in_the_middle_of_a_reply_shows_it_to_its_end(page, pipeline, monkeypatch):
     monkeypatch.setattr(pipeline, "pause", 0.05)
     send(page, "many words, please")
     expect(page.locator("#chatbot")).to_contain_text("word10", timeout=PATIENCE)
@@ -119,7 +123,9 @@ def test_a_reload_in_the_middle_of_a_reply_shows_it_to_its_end(page, pipeline, m
     assert page.locator("#chatbot .bot.message").count() == 1
 
 
-def test_a_talk_is_shared_by_a_link_that_shows_it_to_strangers_until_it_is_taken_back(browser, open_page, tmp_path):  # noqa: F811
+def test_a_talk_is_shared_by_a_link_that_shows_it_to_strangers_until_it_is_taken_back(
+    browser, open_page, screen, tmp_path
+):
     options = PageOptions(port=0, data_dir=str(tmp_path), allow_sharing=True, keep_media_days=30)
     app = launch(FakePipeline(steps=2, pause=0), options, block=False, quiet=True)
     try:
@@ -132,7 +138,7 @@ def test_a_talk_is_shared_by_a_link_that_shows_it_to_strangers_until_it_is_taken
         expect(entry(page, "for everyone").locator(".badge")).to_have_text("Shared")
         entry(page, "for everyone").locator("summary").click()
         token = entry(page, "for everyone").locator("[data-do=link]").get_attribute("data-token")
-        stranger = browser.new_context().new_page()
+        stranger = browser.new_page(viewport=screen)
         stranger.goto(f"{app.page.local_url}shared/{token}")
         expect(stranger.locator("body")).to_contain_text("You said: for everyone to read")
         assert stranger.locator("textarea, button").count() == 0  # to read only

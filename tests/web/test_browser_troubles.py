@@ -3,19 +3,14 @@
 from urllib.parse import urlsplit
 
 import pytest
+from chat_page import PATIENCE, await_end, expect, send, settled
 from lossy_line import LossyLine
-from test_browser import PATIENCE, await_end, browser, expect, open_page, send, settled  # noqa: F401 (fixtures)
 
 from nextgpt_chat.web import PageOptions, launch
 from tests.fake_pipeline import FakePipeline
 
 pytestmark = pytest.mark.browser
 TOAST = ".toast-body"
-
-
-@pytest.fixture(params=[(1280, 800), (390, 844)], ids=["desktop", "phone"])
-def size(request):
-    return request.param
 
 
 @pytest.fixture
@@ -26,13 +21,10 @@ def line(served):
 
 
 def test_a_lost_connection_is_said_and_the_reply_and_the_draft_come_back_with_it(
-    line,
-    browser,  # noqa: F811
-    pipeline,
-    monkeypatch,
+    line, browser, screen, pipeline, monkeypatch
 ):
     monkeypatch.setattr(pipeline, "pause", 0.05)
-    page = browser.new_page()
+    page = browser.new_page(viewport=screen)
     page.goto(line.address)
     settled(page)
     send(page, "many words, please")
@@ -68,11 +60,8 @@ LATE_END = """() => {
 """The page hears 1.5 s late that the server has ended its event stream."""
 
 
-def test_a_message_sent_while_gradio_ends_the_line_is_answered_and_the_line_ends_after_it(
-    browser,  # noqa: F811
-    served,
-):
-    page = browser.new_page()
+def test_a_message_sent_while_gradio_ends_the_line_is_answered_and_the_line_ends_after_it(browser, served, screen):
+    page = browser.new_page(viewport=screen)
     page.add_init_script(f"({LATE_END})()")
     lines = []
     page.on("request", lambda request: lines.append(request.url) if "/queue/data" in request.url else None)
@@ -89,8 +78,8 @@ def test_a_message_sent_while_gradio_ends_the_line_is_answered_and_the_line_ends
     page.close()
 
 
-def test_a_file_that_is_too_large_is_refused_naming_the_limit(open_page, served, tmp_path, size):  # noqa: F811
-    page = open_page(served.page.local_url, *size)
+def test_a_file_that_is_too_large_is_refused_naming_the_limit(open_page, served, tmp_path):
+    page = open_page(served.page.local_url)
     (tmp_path / "large.wav").write_bytes(b"RIFF" + bytes(2_500_000))
     page.locator("#composer textarea").fill("what is this?")
     page.locator("#composer input[type=file]").first.set_input_files(str(tmp_path / "large.wav"))
@@ -99,7 +88,7 @@ def test_a_file_that_is_too_large_is_refused_naming_the_limit(open_page, served,
     expect(page.locator("#composer textarea")).to_have_value("what is this?")
 
 
-def test_two_people_see_neither_each_others_progress_nor_media(open_page, served, pipeline, monkeypatch):  # noqa: F811
+def test_two_people_see_neither_each_others_progress_nor_media(open_page, served, pipeline, monkeypatch):
     monkeypatch.setattr(pipeline, "steps", 15)
     monkeypatch.setattr(pipeline, "pause", 0.1)
     one, other = open_page(served.page.local_url), open_page(served.page.local_url)
@@ -125,7 +114,8 @@ def test_two_people_see_neither_each_others_progress_nor_media(open_page, served
     ],
 )
 def test_the_page_its_errors_and_its_replies_speak_the_browsers_language(
-    browser,  # noqa: F811
+    browser,
+    screen,
     served,
     tmp_path,
     language,
@@ -133,7 +123,7 @@ def test_the_page_its_errors_and_its_replies_speak_the_browsers_language(
     empty,
     made,
 ):
-    context = browser.new_context(locale=language)
+    context = browser.new_context(locale=language, viewport=screen)
     page = context.new_page()
     page.goto(served.page.local_url)
     expect(page.locator("#header .head.ready")).to_be_visible(timeout=PATIENCE)
@@ -151,7 +141,7 @@ def test_the_page_its_errors_and_its_replies_speak_the_browsers_language(
 
 
 # Last, for an app that is launched later takes over the folder for uploads of this process.
-def test_who_comes_to_a_full_line_keeps_the_message_and_is_told_when_to_try_again(open_page, tmp_path):  # noqa: F811
+def test_who_comes_to_a_full_line_keeps_the_message_and_is_told_when_to_try_again(open_page, tmp_path):
     options = PageOptions(port=0, data_dir=str(tmp_path), queue_size=1)
     app = launch(FakePipeline(steps=2, pause=0.05), options, block=False, quiet=True)
     try:
