@@ -96,6 +96,22 @@ document.addEventListener("keydown", (event) => {
     if (stop && stop.offsetParent && !event.target.closest("form")) stop.click();
 });
 
+// Gradio says some things in English to everyone
+
+const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+const pattern = (said) => new RegExp(`^${said.split(/\{\w+\}/).map(escaped).join("(.+)")}$`);
+const toasts = Object.entries(spoken("gradios")).map(([name, said]) => [pattern(said), spoken("toasts")[name]]);
+function translate(toast) {
+    const walk = document.createTreeWalker(toast, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) {
+        const said = walk.currentNode.data.trim();
+        for (const [english, ours] of said ? toasts : []) {
+            const [, ...blanks] = said.match(english) || [];
+            if (english.test(said) && ours !== said) walk.currentNode.data = ours.replace(/\{\w+\}/g, () => blanks.shift());
+        }
+    }
+}
+
 // For people who listen: Gradio labels a message with its source, which would be read in place of what it shows,
 // calls the example cards a list, though they are buttons, and gives a group of choices no name
 
@@ -103,6 +119,7 @@ const everything = element.closest(".gradio-container") || document.body;
 function mend() {
     everything.querySelectorAll("#chatbot [data-testid][aria-label*='<']").forEach((one) => one.removeAttribute("aria-label"));
     everything.querySelectorAll("#chatbot .examples[role=list]").forEach((one) => one.setAttribute("role", "group"));
+    if (document.documentElement.lang !== "en") document.querySelectorAll(".toast-wrap").forEach(translate);
     document.querySelectorAll(".toast-header[role=button]").forEach((one) => { // it holds the button that closes it
         one.removeAttribute("role");
         one.removeAttribute("tabindex");

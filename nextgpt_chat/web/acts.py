@@ -16,12 +16,12 @@ from .texts import Texts
 
 Rating = tuple[bool, str]
 """Whether a reply was liked, and why."""
-_SPOKEN = ("edit", "edit_about", "send", "cancel", "why", "why_placeholder", "reasons")
+_SPOKEN = ("edit", "edit_about", "send", "cancel", "why", "why_placeholder", "reasons", "toasts")
 
 
 def spoken(say: Texts) -> str:
     """What the script says, for it to read from the page."""
-    words = json.dumps({name: getattr(say, name) for name in _SPOKEN})
+    words = json.dumps({name: getattr(say, name) for name in _SPOKEN} | {"gradios": Texts.toasts})
     return f'<div lang="{say.language}" data-spoken="{html.escape(words)}"></div>'
 
 

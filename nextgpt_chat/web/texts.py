@@ -159,6 +159,16 @@ class Texts:
 
     exported = talk_page.ENGLISH
 
+    toasts = {
+        "warning": "Warning",
+        "error": "Error",
+        "info": "Info",
+        "lost": "Connection Lost",
+        "reconnecting": "Connection to the server was lost. Attempting reconnection...",
+        "too_large": "File(s) exceed the maximum allowed size of {limit}: {files}",
+    }
+    """Gradio's own words, which it says in English: assets/actions.js puts the others in their place."""
+
     told: Mapping[str, str] = {}
     """What comes from below the page, errors and notices: the English sentence → its translation, both as templates.
     English needs none. See :func:`.told.told`."""

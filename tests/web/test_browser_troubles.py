@@ -106,38 +106,58 @@ def test_two_people_see_neither_each_others_progress_nor_media(open_page, served
     assert one.evaluate(fetched, at) == 200 and other.evaluate(fetched, at) == 404
 
 
-@pytest.mark.parametrize(
-    ("language", "new_talk", "empty", "made"),
-    [
-        ("es-MX", "Nueva conversación", "nothing.wav está vacío (0 bytes).", "Imagen generada por IA"),
-        ("zh-CN", "新对话", "nothing.wav 是空的（0 字节）。", "AI 生成的图片"),
-    ],
-)
-def test_the_page_its_errors_and_its_replies_speak_the_browsers_language(
-    browser,
-    screen,
-    served,
-    tmp_path,
-    language,
-    new_talk,
-    empty,
-    made,
+IN_LANGUAGES = {
+    "es-MX": {
+        "new talk": "Nueva conversación",
+        "too large": "Más grande que el máximo permitido de 1.9 Mb",
+        "title": "Aviso",
+        "empty": "nothing.wav está vacío (0 bytes).",
+        "made": "Imagen generada por IA",
+        "lost": "Se perdió la conexión con el servidor",
+    },
+    "zh-CN": {
+        "new talk": "新对话",
+        "too large": "超过允许的最大大小 1.9 Mb",
+        "title": "警告",
+        "empty": "nothing.wav 是空的（0 字节）。",
+        "made": "AI 生成的图片",
+        "lost": "与服务器的连接已断开",
+    },
+}
+
+
+@pytest.mark.parametrize("language", IN_LANGUAGES)
+def test_the_page_its_troubles_and_its_replies_speak_the_browsers_language(
+    browser, screen, line, pipeline, monkeypatch, tmp_path, language
 ):
-    context = browser.new_context(locale=language, viewport=screen)
-    page = context.new_page()
-    page.goto(served.page.local_url)
+    said = IN_LANGUAGES[language]
+    page = browser.new_page(locale=language, viewport=screen)
+    page.goto(line.address)
     expect(page.locator("#header .head.ready")).to_be_visible(timeout=PATIENCE)
-    expect(page.locator("#new-talk")).to_have_text(new_talk)
+    expect(page.locator("#new-talk")).to_have_text(said["new talk"])
     assert "__i18n__" not in page.locator("body").inner_text()
+    (tmp_path / "large.wav").write_bytes(b"RIFF" + bytes(2_500_000))
+    page.locator("#composer input[type=file]").first.set_input_files(str(tmp_path / "large.wav"))
+    expect(page.locator(TOAST).first).to_contain_text(f"{said['too large']}")
+    expect(page.locator(TOAST).first).to_contain_text("large.wav")
+    page.reload()
+    expect(page.locator("#header .head.ready")).to_be_visible(timeout=PATIENCE)
     (tmp_path / "nothing.wav").touch()
     page.locator("#composer input[type=file]").first.set_input_files(str(tmp_path / "nothing.wav"))
     expect(page.locator("#composer .thumbnail-item")).to_have_count(1)
     send(page, "what is this?")
-    expect(page.locator(TOAST).first).to_contain_text(empty, timeout=PATIENCE)
+    expect(page.locator(TOAST).first).to_contain_text(said["empty"], timeout=PATIENCE)
+    expect(page.locator(".toast-wrap")).to_contain_text(said["title"])
     page.reload()
     send(page, "draw a red car")
-    expect(page.locator("#chatbot figure.image figcaption")).to_contain_text(made)
-    context.close()
+    expect(page.locator("#chatbot figure.image figcaption")).to_contain_text(said["made"])
+    await_end(page)
+    monkeypatch.setattr(pipeline, "pause", 0.05)
+    send(page, "many words, please")
+    expect(page.locator("#chatbot")).to_contain_text("word5")
+    line.cut()
+    expect(page.locator(TOAST).first).to_contain_text(said["lost"])
+    page.close()
 
 
 # Last, for an app that is launched later takes over the folder for uploads of this process.
