@@ -277,6 +277,21 @@ def test_crossing_over_keeps_the_thing_or_says_why_not():
     assert all(made[kind] > 35 for kind in MEDIA)
 
 
+def test_several_media_are_asked_for_in_any_order_and_given_in_one():
+    rng, first = random.Random(4), Counter()
+    names = {"image": "picture|image|drawing|draw|paint|see", "audio": "sound|noise|audio|hear|listen"}
+    names["video"] = "clip|video|film|animate|move|moving|let (it|a)"
+    for _ in range(300):
+        one = dialogue(rng, kind="make_several")
+        asked, made = one.turns[-2].text.lower(), [slot.kind for slot in one.targets]
+        assert made == sorted(made, key=MEDIA.index)
+        if len(set(made)) > 1:
+            found = {kind: re.search(names[kind], asked) for kind in made}
+            if all(found.values()):
+                first[min(made, key=lambda kind: found[kind].start())] += 1
+    assert all(first[kind] > 10 for kind in MEDIA), first
+
+
 def test_requests_in_words_name_nothing_that_is_not_made():
     for kind, seed in itertools.product(MEDIA, range(150)):
         talk = dialogue(seed, kind=f"make_{kind}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection
 
-from nextgpt_chat.picturebook.dialogues import chatting, making, requests, telling
+from nextgpt_chat.picturebook.dialogues import chatting, making, requests, several, telling
 from nextgpt_chat.picturebook.dialogues.defaults import ATTRIBUTES, complete, random_attributes
 from nextgpt_chat.picturebook.dialogues.talk import Talk
 from nextgpt_chat.picturebook.dialogues.turns import MEDIA, Dialogue
@@ -90,5 +90,5 @@ def _from_media(talk: Talk, given: list[str], asked: list[str], text: bool) -> N
         talk.describe(*values, add=targets)
         return
     subject = talk.rng.choice(making.SUBJECTS[given[0]] if len(given) == 1 else ("this", "it", "this thing"))
-    talk.user(requests.make_all(talk.rng, asked, subject, named), *values, request=True)
+    talk.user(several.make_all(talk.rng, asked, subject, named), *values, request=True)
     talk.make(*targets)

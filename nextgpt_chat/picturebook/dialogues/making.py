@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from nextgpt_chat.picturebook.dialogues import answers, requests
+from nextgpt_chat.picturebook.dialogues import answers, requests, several
 from nextgpt_chat.picturebook.dialogues.defaults import ALLOWED, ATTRIBUTES, attributes, complete, random_attributes
 from nextgpt_chat.picturebook.dialogues.phrasing import clip_phrase, plain_scene_phrase, sound_phrase
 from nextgpt_chat.picturebook.dialogues.talk import Talk, some
@@ -41,7 +41,7 @@ def make_of_one(talk: Talk, kinds: Sequence[str], things: Sequence[str] = SOUNDI
     named, targets = talk.search(attempt)
     subject = plain_scene_phrase(talk.rng, named)
     rest = {key: named[key] for key in (*moves, *sounds) if key in named}
-    talk.user(requests.make_all(talk.rng, kinds, subject, rest), request=True)
+    talk.user(several.make_all(talk.rng, kinds, subject, rest), request=True)
     talk.make(*targets)
 
 
@@ -98,7 +98,7 @@ def _make_what_is_silent(talk: Talk) -> None:
     value = talk.value("image", SILENT_THINGS)
     named = some(talk.rng, "image", value, whole=0.1)
     target = complete("image", named)
-    talk.user(requests.make_all(talk.rng, ("image", "audio"), plain_scene_phrase(talk.rng, named), {}), request=True)
+    talk.user(several.make_all(talk.rng, ("image", "audio"), plain_scene_phrase(talk.rng, named), {}), request=True)
     talk.make(target, last=answers.makes_no_sound(value.thing))
 
 
@@ -184,7 +184,7 @@ def across(talk: Talk, given: str, asked: str, upload: bool = True) -> bool:
     base, named, target = found
     if named and target is not None:
         subject = talk.rng.choice(SUBJECTS[given]) if upload else "it"
-        text = requests.make_all(talk.rng, [asked], subject, named)
+        text = several.make_all(talk.rng, [asked], subject, named)
     else:
         text = talk.rng.choice(_ACROSS[given, asked])
     talk.user(text, *([base] if upload else []), request=True)

@@ -212,7 +212,7 @@ def sound_phrase(rng: random.Random, named: Mapping[str, str]) -> str:
     ]
     form = rng.random()
     if form < 0.3:
-        return " ".join([a(noun), doing, *([" and ".join(how)] if rng.random() < 0.3 else how)])
+        return " ".join([a(noun), doing, *([" and ".join(how)] if rng.random() < 0.3 and how else how)])
     if form < 0.5:
         return " ".join([a(noun), *how])
     if form < 0.7:

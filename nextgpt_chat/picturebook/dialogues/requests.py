@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from nextgpt_chat.picturebook.dialogues.phrasing import (
     PITCH_WORDS,
     PLACE_NOUNS,
-    SIZES_SAID,
     SPEED_WORDS,
     THINGS_SAID,
     a,
@@ -21,7 +20,6 @@ from nextgpt_chat.picturebook.dialogues.phrasing import (
     scene_phrase,
     sound_phrase,
 )
-from nextgpt_chat.picturebook.dialogues.turns import MEDIA
 from nextgpt_chat.picturebook.values import SIZES
 
 MAKE_IMAGE = (
@@ -150,36 +148,6 @@ IS_IT = {
     "speed": ("is {t} {w}?", "does {t} sound {w}?"),
 }
 
-_CLAUSES = {
-    "image": (
-        "draw {x}",
-        "paint {x}",
-        "show me a picture of {x}",
-        "make a picture of {x}",
-        "give me an image of {x}",
-    ),
-    "audio": ("let me hear {x}", "play the sound of {x}", "make the sound of {x}"),
-    "video": ("make a clip of {x}", "make a video of {x}", "animate {x}", "show me a clip of {x}"),
-}
-_CLAUSES_OF_IT = {
-    "image": ("draw it", "paint it", "show me a picture of it", "make a picture of it", "let me see it"),
-    "audio": ("let me hear it", "play its sound", "make its sound", "let me hear its sound", "let me listen to it"),
-    "video": ("make a clip of it", "animate it", "show it moving", "let it move", "make a video of it"),
-}
-_NOUNS = {
-    "image": ("a picture", "a picture", "an image", "a drawing"),
-    "audio": ("the sound", "the sound", "audio", "the noise"),
-    "video": ("a clip", "a video", "a film"),
-}
-_ASK_FOR_NOUNS = (
-    "make {n} of {x}",
-    "i want {n} of {x}",
-    "give me {n} of {x}",
-    "{n} of {x}",
-    "can i have {n} of {x}?",
-    "i would like {n} of {x}",
-)
-
 
 def make(rng: random.Random, kind: str, named: Mapping[str, str]) -> str:
     """A request for one medium of what is named."""
@@ -201,56 +169,6 @@ def make(rng: random.Random, kind: str, named: Mapping[str, str]) -> str:
 def make_unheard(rng: random.Random, thing: str) -> str:
     """A request for the sound of a thing that has none."""
     return rng.choice(MAKE_AUDIO).format(x=a(say(rng, "thing", thing)))
-
-
-def make_all(rng: random.Random, kinds: Collection[str], subject: str, named: Mapping[str, str]) -> str:
-    """A request for one or several media of one subject (a noun phrase, or "it").
-
-    ``named`` is what is asked of them beyond the subject: motion, pitch, speed, and changes of its looks.
-    """
-    asked = [kind for kind in MEDIA if kind in kinds]
-    how = [how_it_sounds(rng, named)] if "audio" in kinds else []
-    if len(asked) > 1 and rng.random() < 0.25 and not set(named) - {"pitch", "speed", "motion"}:
-        nouns = _joined([rng.choice(_NOUNS[kind]) for kind in asked])
-        text = rng.choice(_ASK_FOR_NOUNS).format(n=nouns, x=subject)
-        if "motion" in named and "video" in kinds:
-            text = f"{text.removesuffix('?')}, it should {motion(rng, named['motion'])[0]}"
-        return " ".join([text.removesuffix("?") if how[:1] != [""] else text, *how]).strip()
-    clauses = []
-    looks = looked_like(rng, named)
-    for kind in asked:
-        if kind == "video" and "motion" in named and (clauses or rng.random() < 0.7):
-            clause = f"let {'it' if clauses else subject} {motion(rng, named['motion'])[0]}"
-        elif clauses:
-            clause = rng.choice(_CLAUSES_OF_IT[kind])
-        else:
-            clause = rng.choice(_CLAUSES_OF_IT[kind] if subject == "it" else _CLAUSES[kind]).format(x=subject)
-        if kind == "video" and "motion" in named and not clause.startswith("let "):
-            clause += f" {motion(rng, named['motion'])[2]}"
-        if looks and kind != "audio":
-            clause, looks = f"{clause} {looks}", ""
-        if kind == "audio" and how[0]:
-            clause += f" {how[0]}"
-        clauses.append(clause)
-    joined = rng.choice((_joined(clauses), ", ".join(clauses), _joined(clauses, ", then ")))
-    return f"{rng.choice(('can you', 'could you'))} {joined}?" if rng.random() < 0.12 else joined
-
-
-def looked_like(rng: random.Random, named: Mapping[str, str]) -> str:
-    """Looks after "draw it": in blue, big, on the left."""
-    parts = [f"in {say(rng, 'colour', named['colour'])}"] if "colour" in named else []
-    if "size" in named:
-        parts.append("in medium size" if named["size"] == "medium" else SIZES_SAID[named["size"]][rng.randrange(2)])
-    return " ".join(parts + [say(rng, key, named[key]) for key in ("position", "place") if key in named])
-
-
-def how_it_sounds(rng: random.Random, named: Mapping[str, str]) -> str:
-    """Pitch and speed after "let me hear it"."""
-    return " and ".join(say(rng, key, named[key]) for key in ("pitch", "speed") if key in named)
-
-
-def _joined(parts: list[str], comma: str = ", ") -> str:
-    return parts[0] if len(parts) == 1 else f"{comma.join(parts[:-1])} and {parts[-1]}"
 
 
 _TO_COLOUR = (
