@@ -189,17 +189,18 @@ class Examples:
 
 def _learned_of(segments: Sequence[Segment], made: Sequence[MediaSlot]) -> tuple[Segment, ...]:
     """Segments with the targets that the media ``made`` in the reply leave: of a request in other words than the
-    world's only the medium, of one for what cannot be made only the words.
+    world's only the medium, of one for what cannot be made only what is said: signal tokens too, not what they hold.
 
     The words of the former are not learned: their verbs are not to be guessed, and trying to did harm (of all kinds of
     dialogues' gradients, theirs was the only one that clearly raised the loss of held-out requests for sounds).
     """
-    unlearned: tuple[type, ...] = ()
     if any(isinstance(slot, OnlySaidSlot) for slot in made):
-        unlearned = (SignalSegment,)
-    elif any(isinstance(slot, SaidSlot) for slot in made):
-        unlearned = (TextSegment,)
-    return tuple(replace(s, target=False) if isinstance(s, unlearned) else s for s in segments)
+        return tuple(
+            TextSegment(s.ids, s.target and not s.forced) if isinstance(s, SignalSegment) else s for s in segments
+        )
+    if any(isinstance(slot, SaidSlot) for slot in made):
+        return tuple(replace(s, target=False) if isinstance(s, TextSegment) else s for s in segments)
+    return tuple(segments)
 
 
 def _without_learning(

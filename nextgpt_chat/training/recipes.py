@@ -46,7 +46,7 @@ MINI_RECIPES = {
     # Muon is for the output projections: with AdamW, which undid what stage 2 had taught them (distances 0.004 to 0.2
     # and more), the states at the signal tokens lost the colours.
     "stage3": Recipe(
-        steps=700,
+        steps=900,
         learning_rate=2e-3,
         batch=20,
         average=0.98,

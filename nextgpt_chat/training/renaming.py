@@ -64,8 +64,8 @@ def renamed_one(kind: str, others: Mapping[str, Sequence[str]], rng: random.Rand
 
 
 def only_said(one: Dialogue) -> Dialogue:
-    """The dialogue with only the words of its last reply to be learned, where its media are in other words: they cannot
-    be made."""
+    """The dialogue with only what is said in its last reply to be learned, where its media are in other words: they
+    cannot be made."""
     *before, reply = one.turns
     parts = (
         OnlySaidSlot(part.value, part.seed, part.kind, part.caption, part.said) if isinstance(part, SaidSlot) else part

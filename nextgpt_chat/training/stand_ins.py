@@ -52,7 +52,7 @@ class BetweenSlot(MediaSlot):
 
 @dataclass(frozen=True)
 class OnlySaidSlot(SaidSlot):
-    """A medium of a reply of which only the words are learned."""
+    """A medium of a reply of which only what is said is learned: the words, and that the medium comes after them."""
 
 
 def said_of(slot: MediaSlot) -> Said:

@@ -240,16 +240,27 @@ def test_of_an_invented_source_the_pitch_is_learned(model):
     assert 1 < float((vector.norm() / word.norm()).detach()) * 3**0.5 < 3.2
 
 
-def test_of_a_sound_in_other_words_only_the_words_are_learned(model):
+def test_of_a_sound_in_other_words_only_what_is_said_is_learned(model):
     examples = alignment.Examples(model, FakeEmbeddings(), FakeStates())
     one = dialogue(50, kind="make_audio")
     told = renamed(one, {"source": ["always"], "pitch": ["under"]}, random.Random(1))
+    signals = model.language_model.signals.groups["audio"]
     for shown in (one, only_said(told)):
         (example,), _ = examples.batch([shown], every=True)
-        (run,) = (s for s in example.segments if isinstance(s, SignalSegment))
-        assert any(isinstance(s, TextSegment) and s.target for s in example.segments)
-        assert run.target is (shown is one) and len(example.states) == run.target
+        learned = [s for s in example.segments if isinstance(s, TextSegment | SignalSegment) and s.target]
+        assert len(learned) == 3 and learned[1].ids == signals  # the words, the sound, the end
+        assert len(example.states) == isinstance(learned[1], SignalSegment) == (shown is one)
         assert torch.isfinite(model.instruction_loss([example], {}).total)
+
+
+def test_of_a_reply_that_nobody_asked_for_in_words_no_medium_is_to_be_said(model):
+    examples = alignment.Examples(model, FakeEmbeddings(), FakeStates())
+    others, rng = word_vectors.other_words(model.language_model), random.Random(3)
+    drawn = (only_said(renamed(dialogue(rng, kind="forced"), others, rng)) for _ in range(50))
+    told = next(one for one in drawn if all(isinstance(slot, OnlySaidSlot) for slot in one.targets))
+    (example,), _ = examples.batch([told], every=True)
+    learned = {token for s in example.segments if isinstance(s, TextSegment) and s.target for token in s.ids}
+    assert learned and not learned & set(model.language_model.signals.all)
 
 
 def given(drawn, slot_type):
@@ -283,6 +294,7 @@ def test_stage_3_also_asks_in_other_words_and_gives_what_lies_between_the_words(
     invented = [one for one in drawn for slot in one.turns[-1].slots if isinstance(slot, OnlySaidSlot)]
     assert 40 < len(invented) < 110
     assert any(one.kind == "change_audio" and not has_known_source(one) for one in invented)
+    assert sum(len(one.targets) > 1 for one in drawn) > 20
     assert 40 < sum(one.kind.startswith("change_") for one in drawn) < 120
     plain = [joining.stage_dialogue(3)(rng) for _ in range(100)]
     invented = word_vectors.SaidSlot | BetweenSlot | OnlySaidSlot
