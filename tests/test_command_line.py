@@ -19,7 +19,7 @@ from tiny_checkpoint import tiny_checkpoint, tiny_pipeline
 from nextgpt_chat.cli import main
 from nextgpt_chat.cli.chat import parse_settings
 from nextgpt_chat.cli.output import MediaFolder
-from nextgpt_chat.cli.work import STAGES, table
+from nextgpt_chat.cli.work import STAGES, Progress, table
 from nextgpt_chat.conversation import Conversation
 from nextgpt_chat.errors import NextGPTError
 from nextgpt_chat.media import read_media, read_metadata, write_audio
@@ -352,3 +352,11 @@ def test_the_program_runs_from_a_shell(tmp_path):
     assert done.stderr == ""
     facts = json.loads(done.stdout)
     assert done.stdout.count("\n") == 1 and facts["seed"] == 1 and len(facts["audios"]) == 1
+
+
+def test_in_a_log_long_work_says_each_tenth_of_its_way(capsys):
+    progress = Progress()
+    for done in range(1, 121):
+        progress("cells", done, 120)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 11 and said[0] == "cells: 1 of 120" and said[-1] == "cells: 120 of 120"

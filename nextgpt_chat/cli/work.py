@@ -154,18 +154,18 @@ def _pipeline(arguments: argparse.Namespace) -> Any:
 
 
 class Progress:
-    """Called with (what, done, of): one line on a terminal that is written over, else a line for each thing."""
+    """Called with (what, done, of): one line on a terminal that is written over, else a line for each tenth."""
 
     def __init__(self) -> None:
-        self._what = ""
+        self._said = ("", 0)
 
     def __call__(self, what: str, done: int, of: int) -> None:
         if sys.stderr.isatty():
             end = "\n" if done >= of else "\r"
             print(f"\033[K{what}: {done} of {of}", end=end, file=sys.stderr, flush=True)
-        elif what != self._what:
-            self._what = what
-            print(f"{what}: {of} cases", file=sys.stderr, flush=True)
+        elif (what, 10 * done // of) != self._said:
+            self._said = (what, 10 * done // of)
+            print(f"{what}: {done} of {of}", file=sys.stderr, flush=True)
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
