@@ -205,7 +205,7 @@ def test_all_120_cells_have_exactly_their_modalities(cells, held_out):
             continue
         user, reply = talk.turns
         assert {slot.kind for slot in user.slots} | ({"text"} if user.text else set()) == inputs
-        assert [slot.kind for slot in talk.targets] == [kind for kind in MEDIA if kind in outputs]
+        assert sorted(slot.kind for slot in talk.targets) == sorted(outputs)
         assert reply.text
         assert talk.forced == (outputs if "text" not in inputs else frozenset())
     with pytest.raises(ValueError, match="smell"):
@@ -277,18 +277,18 @@ def test_crossing_over_keeps_the_thing_or_says_why_not():
     assert all(made[kind] > 35 for kind in MEDIA)
 
 
-def test_several_media_are_asked_for_in_any_order_and_given_in_one():
+def test_several_media_are_asked_for_in_any_order_and_given_in_that_one():
     rng, first = random.Random(4), Counter()
     names = {"image": "picture|image|drawing|draw|paint|see", "audio": "sound|noise|audio|hear|listen"}
     names["video"] = "clip|video|film|animate|move|moving|let (it|a)"
     for _ in range(300):
         one = dialogue(rng, kind="make_several")
         asked, made = one.turns[-2].text.lower(), [slot.kind for slot in one.targets]
-        assert made == sorted(made, key=MEDIA.index)
-        if len(set(made)) > 1:
+        if len(set(made)) == len(made) > 1:
             found = {kind: re.search(names[kind], asked) for kind in made}
             if all(found.values()):
-                first[min(made, key=lambda kind: found[kind].start())] += 1
+                assert made == sorted(made, key=lambda kind: found[kind].start()), asked
+                first[made[0]] += 1
     assert all(first[kind] > 10 for kind in MEDIA), first
 
 

@@ -51,7 +51,8 @@ def add_cell(talk: Talk, inputs: frozenset[str], outputs: frozenset[str]) -> Non
         else:
             making.make_of_one(talk, asked, _things(asked))
     else:
-        _from_media(talk, given, asked, "text" in inputs)
+        text = "text" in inputs
+        _from_media(talk, given, several.in_some_order(talk.rng, asked) if text else asked, text)
 
 
 def _words_only(talk: Talk, given: list[str], text: bool) -> None:

@@ -28,6 +28,7 @@ def make(talk: Talk, kind: str) -> None:
 def make_of_one(talk: Talk, kinds: Sequence[str], things: Sequence[str] = SOUNDING_THINGS) -> None:
     """Two or three media of the same thing: "draw a bell and let me hear it"."""
     looks, moves, sounds = ("thing", *ATTRIBUTES["image"][1:]), ("motion",), ("pitch", "speed")
+    ordered = several.in_some_order(talk.rng, kinds)
     wanted = looks * bool({"image", "video"} & set(kinds)) + moves * ("video" in kinds) + sounds * ("audio" in kinds)
 
     def attempt():
@@ -35,13 +36,13 @@ def make_of_one(talk: Talk, kinds: Sequence[str], things: Sequence[str] = SOUNDI
         rest = [key for key in wanted if key != "thing"]
         kept = rest if talk.rng.random() < 0.2 else talk.rng.sample(rest, talk.rng.randrange(min(4, len(rest)) + 1))
         named = {key: shown[key] for key in wanted if key == "thing" or key in kept}
-        targets = [complete(kind, named) for kind in MEDIA if kind in kinds]
+        targets = [complete(kind, named) for kind in ordered]
         return (named, targets), targets, []
 
     named, targets = talk.search(attempt)
     subject = plain_scene_phrase(talk.rng, named)
     rest = {key: named[key] for key in (*moves, *sounds) if key in named}
-    talk.user(several.make_all(talk.rng, kinds, subject, rest), request=True)
+    talk.user(several.make_all(talk.rng, ordered, subject, rest), request=True)
     talk.make(*targets)
 
 

@@ -47,23 +47,28 @@ _ASK_FOR_NOUNS = (
 )
 
 
-def make_all(rng: random.Random, kinds: Collection[str], subject: str, named: Mapping[str, str]) -> str:
-    """A request for one or several media of one subject (a noun phrase, or "it").
+def in_some_order(rng: random.Random, kinds: Collection[str]) -> list[str]:
+    """The order in which media are asked for, and so in which the reply gives them: mostly that of `MEDIA`."""
+    ordered = [kind for kind in MEDIA if kind in kinds]
+    if rng.random() < 0.4:
+        rng.shuffle(ordered)
+    return ordered
+
+
+def make_all(rng: random.Random, kinds: Sequence[str], subject: str, named: Mapping[str, str]) -> str:
+    """A request for one or several media of one subject (a noun phrase, or "it"), in the order of ``kinds``.
 
     ``named`` is what is asked of them beyond the subject: motion, pitch, speed, and changes of its looks.
     """
-    asked = [kind for kind in MEDIA if kind in kinds]
-    if rng.random() < 0.4:
-        rng.shuffle(asked)  # the reply has the order of `MEDIA` all the same
     how = [how_it_sounds(rng, named)] if "audio" in kinds else []
-    if len(asked) > 1 and rng.random() < 0.5 and not set(named) - {"pitch", "speed", "motion"}:
-        text = _nouns(rng, asked, subject)
+    if len(kinds) > 1 and rng.random() < 0.5 and not set(named) - {"pitch", "speed", "motion"}:
+        text = _nouns(rng, kinds, subject)
         if "motion" in named and "video" in kinds:
             text = f"{text.removesuffix('?')}, it should {motion(rng, named['motion'])[0]}"
         return " ".join([text.removesuffix("?") if how[:1] != [""] else text, *how]).strip()
     clauses = []
     looks = looked_like(rng, named)
-    for kind in asked:
+    for kind in kinds:
         if kind == "video" and "motion" in named and (clauses or rng.random() < 0.7):
             clause = f"let {'it' if clauses else subject} {motion(rng, named['motion'])[0]}"
         elif clauses:

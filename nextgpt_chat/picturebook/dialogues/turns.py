@@ -9,7 +9,7 @@ from nextgpt_chat.picturebook.values import Clip, Scene, Sound, Value
 from nextgpt_chat.picturebook.words import captions
 
 MEDIA = ("image", "audio", "video")
-"""The kinds of media in the order in which a reply gives them."""
+"""The kinds of media in the order in which a reply gives them, unless another was asked for."""
 
 
 def kind_of(value: Value) -> str:
