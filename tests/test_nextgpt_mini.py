@@ -11,7 +11,7 @@ from nextgpt_chat.content import Audio, Image, MediaPart, Video
 from nextgpt_chat.evaluation import requests
 from nextgpt_chat.evaluation.cases import attributes, choose, judged
 from nextgpt_chat.evaluation.picturebook import medium_of, produced, seen_in
-from nextgpt_chat.picturebook import Sound, parse
+from nextgpt_chat.picturebook import Scene, Sound, parse
 from tests.shipped import NEXTGPT_MINI, needs_nextgpt_mini
 
 pytestmark = needs_nextgpt_mini
@@ -53,6 +53,18 @@ def test_what_is_shown_is_named(mini, kind, named):
         assert produced(reply) == []
         right += parse(reply.text).get(named) == attributes(value)[named]
     assert right >= 5
+
+
+@pytest.mark.parametrize("kinds", [kinds for kinds in requests.SEVERAL if kinds], ids="-".join)
+def test_several_media_are_made_at_once(mini, kinds):
+    settings = GenerationSettings().with_value("video.frames", 2)
+    for kind in kinds:
+        settings = settings.with_value(f"{kind}.steps", 1)  # their kinds are counted, not what they show
+    looks = (("car", "red"), ("dog", "brown"), ("phone", "black"))
+    scenes = [Scene(*look, "medium", "middle", "plain") for look in looks]
+    asked = [requests.several(kinds, scene, random.Random(case)) for case, scene in enumerate(scenes)]
+    made = [produced(ask(mini, text, settings=settings)) for text in asked]
+    assert made.count(sorted(kinds)) >= 2, list(zip(asked, made, strict=True))
 
 
 def test_what_was_made_can_be_changed_and_asked_about(mini):
