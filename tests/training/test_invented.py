@@ -19,7 +19,7 @@ def test_an_invented_pitch_stands_in_the_message_and_in_its_reply():
             continue
         found += 1
         assert [role for role, _ in told] == ["user", "assistant"]
-        assert all(re.search("zetiku[ -]pitch", words) for _, words in told)
+        assert all(re.search("zetiku[ -]pitch", words, re.IGNORECASE) for _, words in told)
         assert parse(told[1][1]).get("pitch") is None
         before, after = parse(spoken[1][1]), parse(told[1][1])
         assert {name: word for name, word in before.items() if name != "pitch"} == after

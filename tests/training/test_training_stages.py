@@ -289,7 +289,7 @@ def test_stage_3_also_asks_in_other_words_and_gives_what_lies_between_the_words(
     ]
     assert 3 < len(asked) < 75
     between = given(drawn, BetweenSlot)
-    assert 80 < len(between) < 200
+    assert 50 < len(between) < 150
     assert any(one.kind.startswith("across_to_") for one in between)
     invented = [one for one in drawn for slot in one.turns[-1].slots if isinstance(slot, OnlySaidSlot)]
     assert 40 < len(invented) < 110
