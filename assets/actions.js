@@ -106,8 +106,8 @@ function translate(toast) {
     while (walk.nextNode()) {
         const said = walk.currentNode.data.trim();
         for (const [english, ours] of said ? toasts : []) {
-            const [, ...blanks] = said.match(english) || [];
-            if (english.test(said) && ours !== said) walk.currentNode.data = ours.replace(/\{\w+\}/g, () => blanks.shift());
+            const [found, ...blanks] = said.match(english) || [];
+            if (found && ours !== said) walk.currentNode.data = ours.replace(/\{\w+\}/g, () => blanks.shift());
         }
     }
 }

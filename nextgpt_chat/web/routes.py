@@ -90,15 +90,14 @@ class Routes:
 
     def export_html(self, request: Request) -> Response:
         """A talk as one page that needs nothing else, to save."""
-        owner, talk_id = self._owner(request), request.path_params["talk_id"]
+        owner, talk_id, say = self._owner(request), request.path_params["talk_id"], _say(request)
         if owner is None:
-            return _not_here(_say(request))
+            return _not_here(say)
         try:
             title = self.store.info(owner, talk_id).title
-            say = _say(request)
             page = self.store.export_html(owner, talk_id, say.language, say.exported)
         except NextGPTError as error:
-            return _trouble(error, _say(request))
+            return _trouble(error, say)
         headers = {"Cache-Control": "no-store", "Content-Disposition": attachment(title, ".html")}
         return HTMLResponse(page, headers={**_INERT, **headers})
 
@@ -127,13 +126,12 @@ class Routes:
 
     def shared_talk(self, request: Request) -> Response:
         """A talk as those see it who have its link."""
-        token = request.path_params["token"]
+        token, say = request.path_params["token"], _say(request)
         try:
             shared = self.store.shared(token)
         except NextGPTError:
-            return _not_here(_say(request))
+            return _not_here(say)
         address = quote(token, safe="")
-        say = _say(request)
         page = talk_page.page(
             shared.conversation,
             shared.title,

@@ -138,7 +138,7 @@ def test_the_page_its_troubles_and_its_replies_speak_the_browsers_language(
     assert "__i18n__" not in page.locator("body").inner_text()
     (tmp_path / "large.wav").write_bytes(b"RIFF" + bytes(2_500_000))
     page.locator("#composer input[type=file]").first.set_input_files(str(tmp_path / "large.wav"))
-    expect(page.locator(TOAST).first).to_contain_text(f"{said['too large']}")
+    expect(page.locator(TOAST).first).to_contain_text(said["too large"])
     expect(page.locator(TOAST).first).to_contain_text("large.wav")
     page.reload()
     expect(page.locator("#header .head.ready")).to_be_visible(timeout=PATIENCE)
