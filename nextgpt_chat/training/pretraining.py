@@ -155,8 +155,9 @@ def load_vae(w: Workshop, name: str) -> AutoencoderTiny:
 
 BETWEEN_SHARE, BETWEEN_SHARE_AGAIN = 0.25, 0.5
 """Of a decoder's batch: renderings between the words; and where pictures are trained again."""
-TENTHS_SHARE = 0.5
-"""Of the sounds' decoder's batch: sounds with a number for their pitch; and of the others' captions."""
+TENTHS_SHARE, TENTHS_SHARE_AGAIN = 0.5, 0.9
+"""Of the sounds' decoder's batch: sounds with a number for their pitch; and where sounds are trained again. The former
+of the others' captions, too."""
 
 
 def _training_batches(
@@ -310,7 +311,13 @@ def train_video(w: Workshop) -> dict[str, Any]:
 
 def train_audio(w: Workshop) -> dict[str, Any]:
     """The text encoder first (``sound_captions``), then the UNet for it as it is. What sounds, and how high, is settled
-    early in sampling, and of pairs seen seldom it was that which came out wrong (a low frog was a boat)."""
+    early in sampling, and of pairs seen seldom it was that which came out wrong (a low frog was a boat).
+
+    Twice. What was still wrong then was fine: the rattle of a low frog was blurred, at trained pitches too, and without
+    it that is a boat. So the second run treats all time steps alike; and nearly all its pitches are numbers, so that
+    those with a word, at which some sources are never heard, are nothing special (of held-out sounds' sources 86 ->
+    96 %; after 1,200 steps with ``early`` 2 88 %).
+    """
     vae = load_vae(w, "audio-vae")
 
     def to_input(waves: np.ndarray) -> Tensor:
@@ -323,14 +330,18 @@ def train_audio(w: Workshop) -> dict[str, Any]:
         text_encoder, encode, w.recipe("audio-text"), run / "text", resume=w.resume
     )
     pool, count = worlddata.sounds(), w.sizes.cached_sounds
-    batches = _training_batches(w, "sounds", vae, pool, play, to_input, count, share=TENTHS_SHARE, tenths=True)
     unet = diffusion.audio_unet(w.sizes.audio_unet_channels, w.sizes.text_width).to(w.device)
-    result = diffusion.train_diffusion(
-        "audio", unet, text_encoder, encode, batches, w.recipe("audio"), run, early=2.0, resume=w.resume
-    )
+    minutes, result = read["minutes"], {}
+    runs = (("audio", run, TENTHS_SHARE, 2.0), ("audio-again", run / "again", TENTHS_SHARE_AGAIN, 1.0))
+    for name, folder, share, early in runs:
+        batches = _training_batches(w, "sounds", vae, pool, play, to_input, count, share=share, tenths=True)
+        result = diffusion.train_diffusion(
+            name, unet, text_encoder, encode, batches, w.recipe(name), folder, early=early, resume=w.resume
+        )
+        minutes += result["minutes"]
     speaker = SpeechT5HifiGan.from_pretrained(w.need("vocoder", "vocoder"))
     save_decoder(w, "audio", unet=unet, vae=vae, tokenizer=tokenizer, text_encoder=text_encoder, vocoder=speaker)
-    return {**result, "minutes": read["minutes"] + result["minutes"]}
+    return {**result, "minutes": minutes}
 
 
 def save_decoder(w: Workshop, kind: str, **parts: Any) -> None:

@@ -301,6 +301,23 @@ def test_stage_3_also_asks_in_other_words_and_gives_what_lies_between_the_words(
     assert not any(isinstance(s, invented) for one in plain for turn in one.turns for s in turn.slots)
 
 
+@pytest.mark.parametrize("kind", ["image", "audio", "video"])
+def test_an_output_projection_also_learns_from_what_nobody_asks_for_in_words(kind):
+    learned, rng = joining.projection_dialogue(kind, joining.stage_dialogue(3)), random.Random(0)
+    drawn = [learned(rng) for _ in range(200)]
+    assert all(any(slot.kind == kind for slot in one.turns[-1].slots) for one in drawn)
+    assert 25 < sum(bool(one.forced) for one in drawn) < 60
+    assert 60 < sum(one.kind == f"make_{kind}" for one in drawn) < 120
+    assert sum(len(one.targets) > 1 for one in drawn) > 25
+    changed = {captions(s.value)[0] != s.caption for one in drawn for s in one.turns[-1].slots if s.kind == kind}
+    assert changed == {True, False}  # requests in other words
+    plain = joining.projection_dialogue(kind, joining.stage_dialogue(3), makes=(kind,), otherwise=False)
+    for one in (plain(rng) for _ in range(100)):
+        assert {(slot.kind, slot.caption) for slot in one.turns[-1].slots} <= {
+            (kind, captions(slot.value)[0]) for slot in one.turns[-1].slots
+        }
+
+
 def test_what_begins_a_medium_and_what_follows_one_weighs_more_in_stage_3(model, tmp_path, monkeypatch):
     lm, examples = model.language_model, alignment.Examples(model, FakeEmbeddings(), FakeStates())
     given = []
