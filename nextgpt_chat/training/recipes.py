@@ -30,7 +30,6 @@ MINI_RECIPES = {
         steps=1800, learning_rate=1e-3, batch=32, average=0.99, warmup=30, weight_decay=0.05, muon=True
     ),
     "image": Recipe(steps=7600, learning_rate=1.5e-3, batch=32, average=0.998, warmup=200, muon=True),
-    "image-again": Recipe(steps=1000, learning_rate=6e-4, batch=32, average=0.995, warmup=50, muon=True),
     "audio-vae": Recipe(steps=1200, learning_rate=1.5e-3, batch=16, average=0.998),
     "vocoder": Recipe(steps=6000, learning_rate=1e-3, batch=16, average=0.998, precision="fp32"),
     "vocoder-again": Recipe(steps=2000, learning_rate=5e-4, batch=16, average=0.995, warmup=50, precision="fp32"),
@@ -64,7 +63,6 @@ MINI_RECIPES = {
 FURTHER_RUNS = {
     "imagebind": ("imagebind-audio", "imagebind-vision", "imagebind-text"),
     "lm": ("lm-reading", "lm-renamed"),
-    "image": ("image-again",),
     "vocoder": ("vocoder-again",),
     "audio": ("audio-text", "audio-again"),
     "video": ("video-again",),
