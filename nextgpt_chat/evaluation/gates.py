@@ -7,7 +7,7 @@ Every gate answers rows as ``evaluate`` prints them, ``{row: {"n", "distinct", "
 >>> passes(rows, 0.99, "thing", "colour", "position")
 >>> rows = mel_gate(vae, to_mel, vocode, n=200)             # mel autoencoder and vocoder together
 >>> rows = vocoder_gate(to_mel, vocode, n=200)              # the vocoder on true spectrograms
->>> rows = ceiling_gate(decoder, "image", n=200)            # a decoder fed by its own text encoder
+>>> rows = ceiling_gate(decoder, "image", steps=12, guidance_scale=3.0)     # a decoder fed by its own text encoder
 >>> rows = probe_gate(x_train, labels_train, x_test, labels_test)   # what a linear reader gets out of embeddings
 """
 
@@ -28,7 +28,6 @@ Progress = Callable[[str, int, int], None]
 """Called with (what, done, of)."""
 
 BATCH = 16
-_CEILING_SETTINGS = {"image": (20, 3.0), "audio": (20, 3.0), "video": (20, 3.0)}
 
 
 def passes(rows: Mapping[str, Row], rate: float, *names: str) -> bool:
@@ -146,10 +145,10 @@ def ceiling_gate(
     kind: str,
     n: int = 200,
     *,
+    steps: int,
+    guidance_scale: float,
     seed: int = 0,
     held_out: bool = True,
-    steps: int | None = None,
-    guidance_scale: float | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> dict[str, Row]:
@@ -158,15 +157,14 @@ def ceiling_gate(
     ``decoder``: has ``encode_text(captions)`` and ``decode(conditioning, steps=…, guidance_scale=…, seed=[…],
     **settings)`` that answers a medium or a list of them; case i has seed ``seed + i``.
     """
-    default_steps, default_scale = _CEILING_SETTINGS[kind]
     chosen = choose(kind, n, seed, held_out)
     tally = Tally()
     for start in range(0, n, BATCH):
         batch = chosen[start : start + BATCH]
         made = decoder.decode(
             decoder.encode_text([captions(value)[0] for value in batch]),
-            steps=default_steps if steps is None else steps,
-            guidance_scale=default_scale if guidance_scale is None else guidance_scale,
+            steps=steps,
+            guidance_scale=guidance_scale,
             seed=[seed + start + i for i in range(len(batch))],
             **settings,
         )

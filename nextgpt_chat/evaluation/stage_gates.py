@@ -27,7 +27,7 @@ from ..model import NextGPTModel
 from ..picturebook import captions, parse
 from ..picturebook.dialogues import Dialogue, MediaSlot, as_text, dialogue
 from ..prompting import TextSegment, make_template
-from ..training import alignment, joining, worlddata
+from ..training import alignment, joining, shipping, worlddata
 from ..training.contrastive import embed_values, render
 from ..training.workshop import Workshop
 from .cases import NAMES, judged
@@ -118,9 +118,8 @@ def speech_gate(w: Workshop) -> dict[str, Row]:
 
 def decoder_gate(kind: str) -> Callable[[Workshop], dict[str, Row]]:
     def gate(w: Workshop) -> dict[str, Row]:
-        settings = {"frames": 8, "fps": 4.0} if kind == "video" else {}
-        decoder = DECODERS[kind].from_folder(w.part(f"{kind}_decoder"))
-        return ceiling_gate(decoder, kind, 200, **settings)
+        """With the settings that the checkpoint is shipped with."""
+        return ceiling_gate(DECODERS[kind].from_folder(w.part(f"{kind}_decoder")), kind, 200, **shipping.DEFAULTS[kind])
 
     return gate
 
