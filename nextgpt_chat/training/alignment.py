@@ -41,6 +41,14 @@ from .word_vectors import WordVectors
 WORD_LENGTH = (1.0, 3.0)
 """Of a word's vector that is put into an embedding, in lengths that it has by itself: stage 1's are some 2 long."""
 
+FAINT_SHARE, FAINTEST = 0.6, 0.55
+"""Of the media that the input projection learns from: those that are shown fainter, and what is lost at most.
+
+ImageBind tells less of what it has never seen together: of the length of a thing's code there is 0.78 in held-out
+clips, 0.92 in trained ones (in the faintest tenth 0.41 and 0.69), of a pitch's 0.93 and 1.00. A projection that had
+only learned from trained ones told 88 % of held-out clips' things and 87 % of pitches rightly; after 200 steps more
+with fainter ones 91.5 and 96.5 % (n = 200; pictures' colours 98 -> 96.5)."""
+
 DECIDING = 10.0
 """Weight in stage 3 of the tokens that decide on media, wherever they are said: those that begin a medium, and those
 that follow one, which mostly end the reply. They are two of some thirty of a reply. Without it signal tokens that start
@@ -55,6 +63,8 @@ class Embeddings:
     ``patches``: patch features (P, E) instead of one embedding (E,), for an input projection that reads those.
     ``jitter`` is the length of the random vector added whenever one is used, because the media that a chat makes are
     not perfect renderings.
+    ``codes``: those that ImageBind was fitted to; with them it shows some media's thing or pitch fainter, as it does
+    with pairs that it has never seen.
     """
 
     RENDERINGS: ClassVar[dict[str, int]] = {"image": 3, "audio": 100, "video": 3}
@@ -67,9 +77,10 @@ class Embeddings:
         size: int = 150_000,
         jitter: float = 0.15,
         patches: bool = False,
+        codes: AttributeCodes | None = None,
     ) -> None:
         self.imagebind, self.size, self.jitter = imagebind, size, jitter
-        self.patches = patches
+        self.patches, self.codes = patches, codes
         self.known: OrderedDict[str, Tensor] = OrderedDict()
 
     def key(self, slot: MediaSlot) -> str:
@@ -94,7 +105,17 @@ class Embeddings:
         found = {self.key(slot): self.known[self.key(slot)].float() for slot in slots}
         while len(self.known) > self.size:
             self.known.popitem(last=False)
+        if self.codes is not None:
+            found |= {self.key(slot): self._fainter(slot, found[self.key(slot)], self.codes) for slot in slots}
         return {k: v + self.jitter * torch.randn_like(v) / v.shape[-1] ** 0.5 for k, v in found.items()}
+
+    @staticmethod
+    def _fainter(slot: MediaSlot, vector: Tensor, codes: AttributeCodes) -> Tensor:
+        if slot.value is None or isinstance(slot, BetweenSlot) or torch.rand(()) > FAINT_SHARE:
+            return vector
+        thing = worlddata.attributes(slot.value).get("thing")
+        along = codes.of(["pitch"]) if thing is None else codes.directions[codes.rows["thing", thing]][None]
+        return vector - FAINTEST * torch.rand(()) * (vector @ along.T) @ along
 
 
 class CaptionStates:

@@ -19,6 +19,7 @@ from ..picturebook.dialogues import Dialogue, dialogue
 from ..projections import InputProjection, OutputProjectionConfig, build_output_projection
 from . import alignment, decoding_side
 from .between import asked_otherwise, given_between, told_between
+from .codes import AttributeCodes
 from .renaming import only_said, renamed, renamed_one
 from .signal_rows import start_at_words
 from .word_vectors import other_words
@@ -206,7 +207,10 @@ def train_alignment(stage: int) -> Callable[[Workshop], dict[str, Any]]:
     def runner(w: Workshop) -> dict[str, Any]:
         model = load_stage(w, stage - 1, decoding=stage > 1)
         patches = model.input_projection.reads_patches
-        embeddings = alignment.Embeddings(model.imagebind, PATCHED_MEDIA if patches else ALL_MEDIA, patches=patches)
+        codes = AttributeCodes(model.imagebind.config.embedding_dim) if w.base is None else None
+        embeddings = alignment.Embeddings(
+            model.imagebind, PATCHED_MEDIA if patches else ALL_MEDIA, patches=patches, codes=codes
+        )
         states = alignment.CaptionStates(model.decoders)
         examples = alignment.Examples(model, embeddings, states, training_template(w))
         # A base's language model has never read word vectors, and its ImageBind has no codes.

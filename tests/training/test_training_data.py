@@ -37,6 +37,7 @@ from nextgpt_chat.training.between import (
     unnamed_caption,
 )
 from nextgpt_chat.training.caption_tokens import CONTEXT, caption_corpus, train_clip_tokenizer, train_roberta_tokenizer
+from nextgpt_chat.training.codes import AttributeCodes
 from nextgpt_chat.training.contrastive import batch_views, embed_values, patch_labels, render
 from nextgpt_chat.training.stand_ins import BetweenSlot
 
@@ -245,6 +246,27 @@ def test_slots_between_the_words_are_rendered_so_and_kept_apart():
     for slot, medium in ((plain, render(sound, 7)), (between, rendered_between(sound, 7))):
         wanted = imagebind.encode_media([medium])[0]
         assert torch.allclose(found[embeddings.key(slot)], wanted, atol=2e-3)
+
+
+def test_some_media_are_shown_fainter_in_their_thing_or_pitch_and_in_nothing_else():
+    torch.manual_seed(0)
+    imagebind = ImageBind(ImageBindConfig.mini(400)).eval()
+    scene, sound = Scene("dog", "red", "big", "left", "grass"), Sound("bell", "low", "slow")
+    slots = [MediaSlot(v, 7, kind, captions(v)[0]) for v, kind in ((scene, "image"), (sound, "audio"))]
+    between = BetweenSlot(sound, 7, "audio", captions(sound)[0])
+    codes = AttributeCodes(imagebind.config.embedding_dim)
+    embeddings = alignment.Embeddings(imagebind, jitter=0.0, codes=codes)
+    plain = alignment.Embeddings(imagebind, jitter=0.0).of([*slots, between])
+    along = codes.directions[codes.rows["thing", "dog"]][None], codes.of(["pitch"])
+    kept = []
+    for _ in range(60):
+        found = embeddings.of([*slots, between])
+        assert torch.equal(found[embeddings.key(between)], plain[embeddings.key(between)])
+        for slot, rows in zip(slots, along, strict=True):
+            before, after = plain[embeddings.key(slot)], found[embeddings.key(slot)]
+            assert torch.allclose(after - after @ rows.T @ rows, before - before @ rows.T @ rows, atol=1e-5)
+            kept.append(float((after @ rows.T).norm() / (before @ rows.T).norm()))
+    assert 0.4 < min(kept) < 0.6 and 30 < sum(share > 0.999 for share in kept) < 70
 
 
 def test_sounds_on_the_scale_keep_away_from_held_out_pitches_and_say_where_they_are():
