@@ -207,7 +207,7 @@ def train_alignment(stage: int) -> Callable[[Workshop], dict[str, Any]]:
     def runner(w: Workshop) -> dict[str, Any]:
         model = load_stage(w, stage - 1, decoding=stage > 1)
         patches = model.input_projection.reads_patches
-        codes = AttributeCodes(model.imagebind.config.embedding_dim) if w.base is None else None
+        codes = AttributeCodes(model.input_projection.weight.shape[1]) if w.base is None else None
         embeddings = alignment.Embeddings(
             model.imagebind, PATCHED_MEDIA if patches else ALL_MEDIA, patches=patches, codes=codes
         )
