@@ -111,7 +111,7 @@ class Embeddings:
 
     @staticmethod
     def _fainter(slot: MediaSlot, vector: Tensor, codes: AttributeCodes) -> Tensor:
-        if slot.value is None or isinstance(slot, BetweenSlot) or torch.rand(()) > FAINT_SHARE:
+        if isinstance(slot, BetweenSlot) or torch.rand(()) > FAINT_SHARE:
             return vector
         thing = worlddata.attributes(slot.value).get("thing")
         along = codes.of(["pitch"]) if thing is None else codes.directions[codes.rows["thing", thing]][None]
