@@ -96,7 +96,7 @@ TELLING = ("describe_audio", "describe_audio", "describe_image", "describe_video
 """Sounds twice, for there are fewest pairs of them; clips twice, for they are the hardest to read."""
 CROSSING = ("across_to_image", "across_to_audio", "across_to_video")
 SEVERAL = ("make_several", "make_several", "media_and_words", "forced")
-CHANGING = ("change_image", "change_image", "change_audio", "change_video")
+CHANGING = ("change_image", "change_image", "change_audio", "change_video", "change_several")
 """Pictures twice: what is made of a picture that is given was most often another kind of medium than asked for."""
 RENAMING = ("make_audio", "make_audio", "change_audio", "change_audio", "change_image", "change_video")
 

@@ -262,6 +262,23 @@ def test_changes_keep_what_was_not_named():
         assert 1 <= sum(old[key] != new[key] for key in old) <= 2
 
 
+def test_after_several_media_the_one_is_changed_that_can_be_or_that_is_named():
+    named = re.compile(r"\b(picture|image|drawing|sound|noise|clip|video)\b")
+    seen = Counter()
+    for seed in range(200):
+        _, first, request, last = dialogue(seed, kind="change_several").turns
+        (after,) = last.slots
+        before = next(slot.value for slot in first.slots if slot.kind == after.kind)
+        old, new = attributes(before), attributes(after.value)
+        changed = {key for key in old if old[key] != new[key]}
+        assert len(first.slots) > 1 and 1 <= len(changed) <= 2
+        told = named.search(request.text.lower())
+        seen[after.kind, bool(told)] += 1
+        for slot in first.slots:
+            assert told or slot.kind == after.kind or not changed & set(ATTRIBUTES[slot.kind])
+    assert seen.keys() == set(itertools.product(MEDIA, (True, False)))
+
+
 def test_crossing_over_keeps_the_thing_or_says_why_not():
     made = Counter()
     for kind, seed in itertools.product(MEDIA, range(60)):

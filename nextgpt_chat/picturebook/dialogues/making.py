@@ -207,6 +207,11 @@ def across_to(talk: Talk, asked: str) -> None:
     across(talk, given, asked, upload)
 
 
+NAMES = {
+    "image": ("picture", "picture", "image", "drawing"),
+    "audio": ("sound", "sound", "noise"),
+    "video": ("clip", "clip", "video"),
+}
 _CHANGED = {
     "image": ("colour", "colour", "size", "position", "place", "place", "thing"),
     "audio": ("pitch", "pitch", "speed", "speed", "thing"),
@@ -224,7 +229,28 @@ def change_shown(talk: Talk, base: Value, subject: str = "it") -> bool:
     return _change(talk, kind_of(base), base, subject, upload=False)
 
 
-def _change(talk: Talk, kind: str, given: Value | None, subject: str, upload: bool) -> bool:
+def change_one_of_several(talk: Talk) -> None:
+    """Several media of one thing, then a change of one: of the only one that it can be said of ("make it blue", after a
+    picture and a sound), or of the one that is named."""
+    rng = talk.rng
+    kinds = rng.choice((("image", "audio"), ("audio", "video"), ("image", "video"), MEDIA))
+    make_of_one(talk, kinds, SOUNDING_THINGS if "audio" in kinds else THINGS)
+    base = rng.choice(talk.media)
+    kind = kind_of(base)
+    others = {key for other in kinds if other != kind for key in ATTRIBUTES[other]}
+    own = [key for key in _CHANGED[kind] if key not in others]
+    if own and rng.random() < 0.65:
+        _change(talk, kind, base, "it", upload=False, keys=own)
+    else:
+        _change(talk, kind, base, f"the {rng.choice(NAMES[kind])}", upload=False)
+
+
+def _change(
+    talk: Talk, kind: str, given: Value | None, subject: str, upload: bool, keys: Sequence[str] | None = None
+) -> bool:
+    """``keys``: of what is changed, one drawn of them (by default, of all that the kind has)."""
+    among = keys or _CHANGED[kind]
+
     def attempt():
         named: dict[str, str] = {}
         if given is not None:
@@ -234,12 +260,13 @@ def _change(talk: Talk, kind: str, given: Value | None, subject: str, upload: bo
         else:
             named = some(talk.rng, kind, talk.value(kind))
             base = complete(kind, named)
-        keys = [talk.rng.choice(_CHANGED[kind])]
-        if talk.rng.random() < 0.12:
-            keys.append(talk.rng.choice([key for key in _CHANGED[kind] if key != keys[0]]))
+        changed = [talk.rng.choice(among)]
+        rest = [key for key in among if key != changed[0]]
+        if rest and talk.rng.random() < 0.12:
+            changed.append(talk.rng.choice(rest))
         before = attributes(base)
         pools = {**ALLOWED, "thing": SOUNDS if kind == "audio" else THINGS}
-        after = {key: talk.rng.choice([word for word in pools[key] if word != before[key]]) for key in keys}
+        after = {key: talk.rng.choice([word for word in pools[key] if word != before[key]]) for key in changed}
         target = complete(kind, {**before, **after})
         return (base, named, after, target), [target], [base]
 

@@ -48,6 +48,7 @@ _BUILDERS: dict[str, tuple[float, Callable[[Talk], object]]] = {
     "change_image": (5, partial(making.change_kind, kind="image")),
     "change_audio": (3.5, partial(making.change_kind, kind="audio")),
     "change_video": (5, partial(making.change_kind, kind="video")),
+    "change_several": (3, making.change_one_of_several),
     "refer_back": (5, sessions.refer_back),
     "session": (7, sessions.session),
     "media_and_words": (6, partial(_any_cell, text=True)),

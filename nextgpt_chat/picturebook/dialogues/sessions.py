@@ -7,11 +7,6 @@ from nextgpt_chat.picturebook.dialogues.defaults import attributes, complete
 from nextgpt_chat.picturebook.dialogues.talk import MOST_EXCHANGES, Talk
 from nextgpt_chat.picturebook.dialogues.turns import MEDIA, kind_of
 
-_NAMES = {
-    "image": ("picture", "picture", "image", "drawing"),
-    "audio": ("sound", "sound", "noise"),
-    "video": ("clip", "clip", "video"),
-}
 _ORDINALS = ("first", "second", "third", "fourth")
 
 
@@ -44,7 +39,7 @@ def _reference(talk: Talk, index: int) -> str:
     kinds = [kind_of(value) for value in talk.media]
     kind, last = kinds[index], len(kinds) - 1
     ways = [f"the {_ORDINALS[index]} one"] if index < len(_ORDINALS) else []
-    name = talk.rng.choice(_NAMES[kind])
+    name = talk.rng.choice(making.NAMES[kind])
     same = [number for number, one in enumerate(kinds) if one == kind]
     if len(same) == 1:
         ways += [f"the {name}"] * 2
