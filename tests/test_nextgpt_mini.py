@@ -38,8 +38,7 @@ def test_what_is_asked_for_is_said_and_made(mini, kind, named):
         assert produced(reply) == [kind] and reply.text
         said += parse(reply.text).get(named) == wanted
         right += seen_in(reply, kind)[named] == wanted
-    assert said >= CASES[kind] - 1
-    assert right >= 0.6 * CASES[kind]  # another processor's last digits make another picture
+    assert min(said, right) >= CASES[kind] - 1
 
 
 @pytest.mark.parametrize(("kind", "named"), [("image", "thing"), ("audio", "source"), ("video", "thing")])

@@ -155,7 +155,7 @@ def training_template(w: Workshop) -> str:
 OWN_SHARE, UNASKED_SHARE = 0.4, 0.2
 """Of the dialogues that an output projection learns from at the end of stage 3: requests for its own kind of medium,
 half of them in other words; and media that nobody asks for in words, where what is wanted stands in what was said of
-other media, and not always in the last sentence. Those are one in seventy of the rest."""
+other media, and not always in the last sentence."""
 
 
 def projection_dialogue(kind: str, draw: Draw, makes: Collection[str] = MEDIA_KINDS, otherwise: bool = True) -> Draw:
