@@ -1,7 +1,7 @@
 """In a real browser: the page speaks the browser's language, in every place."""
 
 import pytest
-from chat_page import PATIENCE, await_end, expect, send
+from chat_page import PATIENCE, await_end, expect, send, settled
 
 pytestmark = pytest.mark.browser
 
@@ -12,6 +12,7 @@ def german(browser, served, screen):
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
     page.goto(served.page.local_url)
+    settled(page)
     expect(page.locator("#header .head.ready")).to_be_visible(timeout=PATIENCE)
     yield page
     context.close()

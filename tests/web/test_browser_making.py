@@ -1,9 +1,12 @@
 """In a real browser: what is seen while a reply is made, and what can be done with it."""
 
 import re
+import threading
 
 import pytest
 from chat_page import PATIENCE, await_end, expect, send
+
+from nextgpt_chat.web.handlers import status
 
 pytestmark = pytest.mark.browser
 
@@ -46,6 +49,24 @@ def test_what_to_reply_with_is_chosen_below_the_message(page, pipeline):
     expect(page.locator("#chatbot")).to_contain_text("You said: and now words")
     await_end(page)
     assert pipeline.seen[-1][2] is None
+
+
+def test_a_choice_made_before_the_page_knows_its_checkpoint_is_not_undone(open_page, served, monkeypatch):
+    told, defaults_of = threading.Event(), status.defaults_of
+
+    def late(pipeline):
+        assert told.wait(PATIENCE / 1000)
+        return defaults_of(pipeline)
+
+    monkeypatch.setattr(status, "defaults_of", late)
+    page = open_page(served.page.local_url)
+    choice = page.get_by_role("group", name="Reply with")
+    choice.get_by_label("Sound", exact=True).check()
+    told.set()
+    page.locator("#settings .toggle-button").click()
+    page.locator("#settings-text .label-wrap").click()
+    expect(page.locator("#text-temperature input[type=number]")).to_have_value("0.4", timeout=PATIENCE)
+    expect(choice.get_by_label("Sound", exact=True)).to_be_checked()
 
 
 def test_a_medium_has_its_facts_and_its_file_and_is_made_again_in_every_way(page, pipeline):

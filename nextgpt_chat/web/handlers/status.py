@@ -11,7 +11,7 @@ import gradio as gr
 
 from ...content import MODALITIES
 from ...serving import ChatService
-from ..controls import reply_with_choices, shown_settings
+from ..controls import REPLY_WITH, reply_with_choices, shown_settings
 from ..examples import Example, card, usable
 from ..languages import ENGLISH, language_of, texts_in
 from ..texts import Texts
@@ -29,14 +29,16 @@ class Status:
 
     def poll(self, session_id: str | None, request: gr.Request = None) -> list[Any]:
         """Header, footer, timer (off when there is no more to wait for), chatbot, controls: what was set while the
-        model was loading stays, and of what it cannot make there is neither a choice nor a card."""
+        model was loading stays, and of what it cannot make there is neither a choice nor a card.
+
+        What has no default of the checkpoint's is left alone: an answer that comes late must not undo a click."""
         say = texts_in(language_of(request))
         pipeline, session = self.service.runner.pipeline, self.service.sessions.get(session_id)
         loading = self.service.runner.status.phase == "loading"
-        chosen = (session.settings, session.modalities) if session is not None else ()
-        shown = shown_settings(defaults_of(pipeline), *chosen)
         makes = getattr(pipeline, "modalities", MODALITIES)
-        shown[-1] |= {"choices": reply_with_choices(makes, say)}
+        choices = reply_with_choices(makes, say)
+        shown = shown_settings(defaults_of(pipeline), session.settings if session is not None else None)
+        shown[-4:] = [gr.skip()] * 3 + [gr.skip() if len(choices) == len(REPLY_WITH) else gr.update(choices=choices)]
         if loading:
             shown = [gr.skip()] * len(shown)
         some = usable(self.examples, makes)
