@@ -37,8 +37,10 @@ class Status:
         loading = self.service.runner.status.phase == "loading"
         makes = getattr(pipeline, "modalities", MODALITIES)
         choices = reply_with_choices(makes, say)
-        shown = shown_settings(defaults_of(pipeline), session.settings if session is not None else None)
-        shown[-4:] = [gr.skip()] * 3 + [gr.skip() if len(choices) == len(REPLY_WITH) else gr.update(choices=choices)]
+        *sliders, _, _, _, _ = shown_settings(defaults_of(pipeline), session.settings if session is not None else None)
+        fewer = gr.skip() if len(choices) == len(REPLY_WITH) else gr.update(choices=choices)
+        # Not touched: random, seed, conditioning.
+        shown = [*sliders, gr.skip(), gr.skip(), gr.skip(), fewer]
         if loading:
             shown = [gr.skip()] * len(shown)
         some = usable(self.examples, makes)
