@@ -6,5 +6,10 @@
         box.value = box.value.slice(text.length);
         box.dispatchEvent(new Event("input", { bubbles: true }));
     }
-    return [{ text, files }, session];
+    // Its files leave when the server says so: until then Enter pressed twice would send them once more, and that may be
+    // what the server gets first.
+    const before = box?.sent ?? { at: -Infinity, paths: [] }, paths = files.map((file) => file.path);
+    const again = !text && performance.now() - before.at < 1000 && paths.every((path) => before.paths.includes(path));
+    if (box && !again) box.sent = { at: performance.now(), paths };
+    return [{ text, files: again ? [] : files }, session];
 }

@@ -269,8 +269,8 @@ def train_video(w: Workshop) -> dict[str, Any]:
     """Twice. Which way a thing moves is settled in the first steps of sampling, and is a small part of what a clip
     shows: to both the second run gives more weight. In it the UNet's entrance stays as it is: without the way back
     through ``transformer_in``, the widest layer, a step takes 3.6 s instead of 4.7. A third, 1,700 steps with all time
-    steps alike, as sounds have it, gained nothing (of held-out clips things 84.0 -> 85.0 %, colours 90.0 -> 88.0, motions
-    95.0 -> 95.5)."""
+    steps alike, as sounds have it, gained nothing (of held-out clips things 84.0 -> 85.0 %, colours 90.0 -> 88.0,
+    motions 95.0 -> 95.5)."""
     vae = load_vae(w, "vae")
 
     def to_input(clips: np.ndarray) -> Tensor:

@@ -90,7 +90,37 @@ def test_a_message_sent_twice_in_a_row_is_said_once(page, slow):
     expect(page.locator("#chatbot")).to_contain_text("Stopped.")
     assert page.locator("#chatbot .user.message").count() == 1
     expect(page.locator("#composer textarea")).to_have_value("")
-    assert page.locator(".toast-body").count() == 0
+    assert page.locator(".toast-body").all_inner_texts() == []
+
+
+def test_a_message_sent_twice_is_said_once_where_the_second_comes_first(page, slow, tmp_path):
+    held = []
+
+    def swap(route):
+        if "many words" in (route.request.post_data or "") and not held:
+            held.append(route)
+            return
+        route.fulfill(response=route.fetch())
+        if held and held[0]:
+            held[0].continue_()
+            held[0] = None
+
+    note = tmp_path / "tone.wav"
+    soundfile.write(note, 0.3 * np.sin(np.arange(16_000) * 0.2), 16_000)
+    page.locator("#composer input[type=file]").first.set_input_files(str(note))
+    expect(page.locator("#composer .thumbnail-item, #composer .thumbnails")).not_to_have_count(0)
+    page.route("**/queue/join*", swap)
+    page.locator("#composer textarea").fill("many words")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    expect(page.locator("#chatbot .user.message").last).to_contain_text("many words")
+    expect(page.locator("#chatbot")).to_contain_text("word3")
+    page.locator("#stop").click()
+    await_end(page)
+    page.unroute("**/queue/join*")
+    assert held == [None]
+    assert page.locator("#chatbot .user.message").filter(has_text="many words").count() == 1
+    assert page.locator(".toast-body").all_inner_texts() == []
 
 
 def test_what_is_written_right_after_sending_stays(page, slow):

@@ -53,11 +53,14 @@ class Talking:
         """A message from the composer."""
         session = self.visits.session(session_id, request)
         text, files = (message or {}).get("text") or "", list((message or {}).get("files") or [])
+        if not text.strip() and not files:  # what Enter pressed twice sends may come before the message itself
+            yield gr.skip(), gr.skip(), gr.skip(), session.id, gr.skip()
+            return
         said = (text, tuple(map(str, files)))
         with self._saying_lock:
             saying = self._saying.setdefault(session.id, said)
             first = saying is said
-        if not first and said in (saying, ("", saying[1]), ("", ())):  # Enter was pressed twice: it is being answered
+        if not first and said in (saying, ("", saying[1])):  # Enter was pressed twice: it is being answered
             yield gr.skip(), gr.skip(), gr.skip(), session.id, gr.skip()
             return
         try:
