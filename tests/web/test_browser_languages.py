@@ -34,10 +34,8 @@ def test_what_stands_on_the_page_is_german(german):
     assert "__i18n__" not in german.locator("body").inner_text()
 
 
-def test_what_is_said_while_it_works_is_german_and_the_settings_still_work(german, pipeline):
-    german.locator("#settings .toggle-button").click()
+def test_what_is_said_while_it_works_is_german_and_the_choice_of_a_reply_still_works(german, pipeline):
     german.locator("#reply-with").get_by_label("Bild", exact=True).check()
-    german.locator("#settings .toggle-button").click()
     send(german, "draw a red car")
     expect(german.locator("#chatbot figure.image figcaption")).to_contain_text("KI-erzeugtes Bild", timeout=PATIENCE)
     await_end(german)
