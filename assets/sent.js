@@ -6,10 +6,10 @@
         box.value = box.value.slice(text.length);
         box.dispatchEvent(new Event("input", { bubbles: true }));
     }
-    // Its files leave when the server says so: until then Enter pressed twice would send them once more, and that may be
-    // what the server gets first.
+    // Enter pressed twice sends what is left in the composer, perhaps files that the server has not taken out yet, and
+    // may reach the server first: here it is known to be no message.
     const before = box?.sent ?? { at: -Infinity, paths: [] }, paths = files.map((file) => file.path);
     const again = !text && performance.now() - before.at < 1000 && paths.every((path) => before.paths.includes(path));
     if (box && !again) box.sent = { at: performance.now(), paths };
-    return [{ text, files: again ? [] : files }, session];
+    return [again ? null : { text, files }, session];
 }

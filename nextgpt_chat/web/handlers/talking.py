@@ -50,17 +50,17 @@ class Talking:
     def send(
         self, message: dict[str, Any] | None, session_id: str | None, request: gr.Request = None
     ) -> Iterator[Updates]:
-        """A message from the composer."""
+        """A message from the composer; None is Enter pressed once more (assets/sent.js)."""
         session = self.visits.session(session_id, request)
-        text, files = (message or {}).get("text") or "", list((message or {}).get("files") or [])
-        if not text.strip() and not files:  # what Enter pressed twice sends may come before the message itself
+        if message is None:
             yield gr.skip(), gr.skip(), gr.skip(), session.id, gr.skip()
             return
+        text, files = message.get("text") or "", list(message.get("files") or [])
         said = (text, tuple(map(str, files)))
         with self._saying_lock:
             saying = self._saying.setdefault(session.id, said)
             first = saying is said
-        if not first and said in (saying, ("", saying[1])):  # Enter was pressed twice: it is being answered
+        if not first and said in (saying, ("", saying[1]), ("", ())):  # Enter was pressed twice: it is being answered
             yield gr.skip(), gr.skip(), gr.skip(), session.id, gr.skip()
             return
         try:
