@@ -89,7 +89,7 @@ class Controls:
 
     @property
     def all(self) -> list[Any]:
-        """In the order of :func:`shown_settings`."""
+        """In the order of :func:`shown_defaults`."""
         return [*self.sliders.values(), self.random, self.seed, self.conditioning, self.reply_with]
 
 
@@ -146,14 +146,12 @@ def _choices(names: Iterable[str]) -> list[tuple[Any, str]]:
     return [(_said(name), name) for name in names]
 
 
-def shown_settings(
-    defaults: Mapping[str, Mapping[str, Any]],
-    chosen: GenerationSettings | None = None,
-    modalities: frozenset[str] | None = None,
-) -> list[Any]:
-    """Updates for :attr:`Controls.all` that show what was ``chosen``, and the checkpoint's own values else."""
+def shown_sliders(
+    defaults: Mapping[str, Mapping[str, Any]], chosen: GenerationSettings | None = None
+) -> list[dict[str, Any]]:
+    """Updates for :attr:`Controls.sliders` that show what was ``chosen``, and the checkpoint's own values else."""
     chosen = chosen or GenerationSettings()
-    updates: list[Any] = []
+    updates: list[dict[str, Any]] = []
     for modality, _, group in GROUPS:
         for control in group:
             name = control.path.partition(".")[2]
@@ -161,14 +159,15 @@ def shown_settings(
             value = next(one for one in values if one is not None)
             # A default outside the slider's usual range widens it.
             updates.append(gr.update(value=value, minimum=min(control.low, value), maximum=max(control.high, value)))
+    return updates
+
+
+def shown_defaults(defaults: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Updates for :attr:`Controls.all`: nothing is chosen."""
     return [
-        *updates,
-        gr.update(value=chosen.seed is None),
-        gr.update(value=chosen.seed or 0, interactive=chosen.seed is not None),
-        gr.update(value=_name_of(CONDITIONING, chosen.conditioning)),
-        gr.update(value=_name_of(REPLY_WITH, modalities)),
+        *shown_sliders(defaults),
+        gr.update(value=True),
+        gr.update(value=0, interactive=False),
+        gr.update(value=next(iter(CONDITIONING))),
+        gr.update(value=next(iter(REPLY_WITH))),
     ]
-
-
-def _name_of(names: Mapping[str, Any], value: Any) -> str:
-    return next((name for name, one in names.items() if one == value), next(iter(names)))

@@ -95,7 +95,7 @@ def build_page(
         acts.act(talking.act, [session], turn, **_SPEAKING)
         stop.click(talking.stop, [session], None, **_AT_ONCE)
 
-        waiting = [header, footer, timer, chatbot, *controls.all]
+        waiting = [header, footer, timer, chatbot, *controls.sliders.values(), controls.reply_with]
         timer.tick(status.poll, [session], waiting, **_AT_ONCE)
         page.load(status.poll, [session], waiting, **_AT_ONCE)
         _connect_talks(page, panel, Talks(visits), talking, session, turn)

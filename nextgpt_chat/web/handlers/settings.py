@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ...errors import NextGPTError
-from ..controls import CONDITIONING, REPLY_WITH, shown_settings
+from ..controls import CONDITIONING, REPLY_WITH, shown_defaults
 from ..languages import texts_in
 from ..told import told
 from .visits import Visits
@@ -49,7 +49,7 @@ class Settings:
 
     def reset(self, session_id: str | None, request: gr.Request = None) -> list[Any]:
         self.service.reset_settings(self.visits.session(session_id, request))
-        return shown_settings(defaults_of(self.service.runner.pipeline))
+        return shown_defaults(defaults_of(self.service.runner.pipeline))
 
 
 def defaults_of(pipeline: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import gradio as gr
 
 from ...content import MODALITIES
 from ...serving import ChatService
-from ..controls import REPLY_WITH, reply_with_choices, shown_settings
+from ..controls import REPLY_WITH, reply_with_choices, shown_sliders
 from ..examples import Example, card, usable
 from ..languages import ENGLISH, language_of, texts_in
 from ..texts import Texts
@@ -28,8 +28,8 @@ class Status:
         self.checkpoint = Path(checkpoint).name or checkpoint
 
     def poll(self, session_id: str | None, request: gr.Request = None) -> list[Any]:
-        """Header, footer, timer (off when there is no more to wait for), chatbot, controls: what was set while the
-        model was loading stays, and of what it cannot make there is neither a choice nor a card.
+        """Header, footer, timer (off when there is no more to wait for), chatbot, sliders, what to reply with: what was
+        set while the model was loading stays, and of what it cannot make there is neither a choice nor a card.
 
         What has no default of the checkpoint's is left alone: an answer that comes late must not undo a click."""
         say = texts_in(language_of(request))
@@ -37,10 +37,8 @@ class Status:
         loading = self.service.runner.status.phase == "loading"
         makes = getattr(pipeline, "modalities", MODALITIES)
         choices = reply_with_choices(makes, say)
-        *sliders, _, _, _, _ = shown_settings(defaults_of(pipeline), session.settings if session is not None else None)
         fewer = gr.skip() if len(choices) == len(REPLY_WITH) else gr.update(choices=choices)
-        # Not touched: random, seed, conditioning.
-        shown = [*sliders, gr.skip(), gr.skip(), gr.skip(), fewer]
+        shown = [*shown_sliders(defaults_of(pipeline), session.settings if session is not None else None), fewer]
         if loading:
             shown = [gr.skip()] * len(shown)
         some = usable(self.examples, makes)
