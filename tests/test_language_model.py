@@ -276,6 +276,7 @@ def test_trained_rows_and_adapters_are_saved(folder, tmp_path, rank):
     if rank:
         config = json.loads((adapter / "adapter_config.json").read_text())
         assert config["base_model_name_or_path"] == "../language_model"
+        assert config["target_modules"] == ["k_proj", "o_proj", "q_proj", "v_proj"]  # in the same order each time
 
 
 def test_a_tokenizer_that_does_not_fit_is_refused(folder, tmp_path):

@@ -225,6 +225,8 @@ class LanguageModel(nn.Module):
             trainable_token_indices=None,
             inference_mode=True,
         )
+        if isinstance(config.target_modules, set):  # in the order of no particular run: the same files each time
+            config.target_modules = sorted(config.target_modules)
         config.save_pretrained(str(folder))
         state = {key: value.detach().to(dtype or value.dtype).contiguous().cpu() for key, value in lora.items()}
         save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
