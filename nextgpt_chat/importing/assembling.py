@@ -12,6 +12,7 @@ from ..checkpoints import Component, Manifest, verify, write_checksums
 from ..checkpoints.integrity import sha256_of
 from ..content import MEDIA_KINDS
 from ..errors import CheckpointError
+from ..language_model import save_lora_config
 from ..tokens import SignalTokens
 from .base_model import BaseModel, open_base
 from .decoder_folders import check_decoder, copied_bytes, copy_decoder
@@ -269,12 +270,12 @@ def _write_adapter_config(published: Published, folder: Path, alpha: float | Non
         r=published.rank,
         lora_alpha=published.rank if alpha is None else alpha,
         lora_dropout=0.1,
-        target_modules=sorted({module.rpartition(".")[2] for module in published.lora_modules}),
+        target_modules={module.rpartition(".")[2] for module in published.lora_modules},
         task_type="CAUSAL_LM",
         base_model_name_or_path="../language_model",
         inference_mode=True,
     )
-    config.save_pretrained(str(folder))
+    save_lora_config(config, folder)
 
 
 def _verify(folder: Path, plan: _Plan) -> None:

@@ -1,7 +1,7 @@
 """The language model and its decoding loop."""
 
 from .generation import Ended, SignalGroup, Step, TextPiece
-from .network import LORA_TARGETS, LanguageModel
+from .network import LORA_TARGETS, LanguageModel, save_lora_config
 from .prefix_cache import PrefixCache
 from .sampling import DEFAULTS, next_token
 
@@ -15,4 +15,5 @@ __all__ = [
     "Step",
     "TextPiece",
     "next_token",
+    "save_lora_config",
 ]

@@ -28,6 +28,15 @@ from .sampling import DEFAULTS, with_defaults
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
+def save_lora_config(config: Any, folder: Path) -> None:
+    """Write a peft ``LoraConfig`` as ``adapter_config.json``, the same text in every run: peft keeps the names of its
+    modules as a set."""
+    if isinstance(config.target_modules, set):
+        config = copy.copy(config)
+        config.target_modules = sorted(config.target_modules)
+    config.save_pretrained(str(folder))
+
+
 class LanguageModel(nn.Module):
     """``network``: a transformers causal LM or a peft model around one; ``tokenizer``: its fast tokenizer with the
     signal tokens. ``text``, ``signals``: plain tokenizer and signal ids of that vocabulary."""
@@ -225,9 +234,7 @@ class LanguageModel(nn.Module):
             trainable_token_indices=None,
             inference_mode=True,
         )
-        if isinstance(config.target_modules, set):  # in the order of no particular run: the same files each time
-            config.target_modules = sorted(config.target_modules)
-        config.save_pretrained(str(folder))
+        save_lora_config(config, folder)
         state = {key: value.detach().to(dtype or value.dtype).contiguous().cpu() for key, value in lora.items()}
         save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 

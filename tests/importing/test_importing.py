@@ -1,5 +1,6 @@
 """The published weights, imported: what goes in comes out, and what is wrong is said before anything is written."""
 
+import json
 import shutil
 import weakref
 
@@ -92,6 +93,8 @@ def test_the_adapter_does_what_lora_of_the_original_does(originals, imported):
     ids = torch.tensor([[1, 9, 40, 200, 5]])
     states = pipeline.model.language_model.states(pipeline.model.language_model.embed(ids))
     torch.testing.assert_close(states, merged.model(ids).last_hidden_state, atol=2e-4, rtol=1e-3)
+    targets = json.loads((imported / "adapter" / "adapter_config.json").read_text())["target_modules"]
+    assert targets == sorted(targets) and len(targets) > 1  # the same file each time
 
 
 def test_signal_tokens_have_the_ids_of_the_weights(originals, imported):
