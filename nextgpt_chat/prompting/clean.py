@@ -47,14 +47,14 @@ class CleanTemplate(Layout):
                     if isinstance(part, TextPart)
                     else self._medium(self._position(part.media))
                 )
-            segments.append(TextSegment(self._end, target))
+            segments.append(TextSegment(self.end, target))
         return segments
 
     def _reply(self, turn: Turn, text: bool) -> list[Segment]:
         segments: list[Segment] = []
         for part in turn.parts:
             segments += self._words(part, text) if isinstance(part, TextPart) else [self._run(part, True)]
-        return [*segments, TextSegment(self._end, text)]
+        return [*segments, TextSegment(self.end, text)]
 
     def _words(self, part: TextPart, target: bool) -> list[Segment]:
         return [TextSegment(self.text.encode_quoted(part.text.strip()), target)]

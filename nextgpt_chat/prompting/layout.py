@@ -15,10 +15,12 @@ from .segments import MediaSegment, Prompt, Segment, SignalSegment, TextSegment
 
 
 class Template(Protocol):
-    """A layout of conversations. ``stops``: strings at which a reply ends (they are never shown)."""
+    """A layout of conversations. ``stops``: strings at which a reply ends (they are never shown). ``end``: the tokens
+    that end one in training."""
 
     name: str
     stops: tuple[str, ...]
+    end: tuple[int, ...]
 
     def prompt(self, turns: Sequence[Turn]) -> tuple[Segment, ...]:
         """Everything in front of the assistant's next reply."""
@@ -45,7 +47,7 @@ class Layout:
         # Without real tokens the marks are spelled as ordinary text (checkpoints from before November 2023).
         self._open = text.encode(IMAGE_OPEN) if signals.open is None else (signals.open,)
         self._close = text.encode(IMAGE_CLOSE) if signals.close is None else (signals.close,)
-        self._end = text.extend("\n" + ROLE_MARK)
+        self.end = text.extend("\n" + ROLE_MARK)
 
     def prompt(self, turns: Sequence[Turn]) -> tuple[Segment, ...]:
         raise NotImplementedError

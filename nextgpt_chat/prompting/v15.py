@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ..content import TextPart, Turn
+from ..tokens import PlainTokenizer, SignalIds
 from .layout import Layout, last_reply
 from .segments import MediaSegment, Segment, SignalSegment, TextSegment, joined
 
@@ -42,6 +43,10 @@ class V15Template(Layout):
     """
 
     name = "v1.5"
+
+    def __init__(self, text: PlainTokenizer, signals: SignalIds, add_files: bool = False) -> None:
+        super().__init__(text, signals, add_files)
+        self.end = () if text.eos is None else (text.eos,)
 
     def prompt(self, turns: Sequence[Turn]) -> tuple[Segment, ...]:
         writer = self._sequence(turns, text=False, every=False, last=None)
@@ -89,7 +94,7 @@ class _Writer:
     """One sequence in the making: knows what is tokenised together."""
 
     def __init__(self, layout: V15Template) -> None:
-        self._text, self._bos = layout.text, layout._bos
+        self._text, self._bos, self._end = layout.text, layout._bos, layout.end
         self._segments: list[Segment] = [TextSegment(self._bos)]
         self._words, self._target = "", False
         self._anew = True  # the next string gets a word boundary
@@ -112,8 +117,7 @@ class _Writer:
 
     def end(self, target: bool) -> None:
         self._flush()
-        eos = () if self._text.eos is None else (self._text.eos,)
-        self._segments.append(TextSegment(eos, target))
+        self._segments.append(TextSegment(self._end, target))
         self.separator = ""
 
     def segments(self) -> tuple[Segment, ...]:

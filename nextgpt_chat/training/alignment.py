@@ -35,7 +35,7 @@ from .codes import AttributeCodes
 from .contrastive import embed_values, patches_of_values, render
 from .loop import Recipe, fit, step_rng
 from .renaming import has_known_source
-from .stand_ins import BetweenSlot, OnlySaidSlot, SaidSlot, turns_of
+from .stand_ins import BetweenSlot, OnlyDecided, OnlySaidSlot, SaidSlot, turns_of
 from .word_vectors import WordVectors
 
 WORD_LENGTH = (1.0, 3.0)
@@ -163,6 +163,9 @@ class Examples:
 
         unlearned, pitch = [] if pitches else [encode(word) for word in PITCHES], encode("pitch")
         for dialogue in dialogues:
+            if isinstance(dialogue, OnlyDecided):
+                examples.append(Example(self._decided(dialogue)))
+                continue
             segments = self.template.example(turns_of(dialogue, self._key), text=text, every=every)
             if dialogue.forced:
                 segments = tuple(replace(s, forced=True) if isinstance(s, SignalSegment) else s for s in segments)
@@ -177,6 +180,15 @@ class Examples:
             examples.append(Example(segments, tuple(self.states.of(runs))))
         rendered = self.embeddings.of(slots)
         return examples, rendered | self._reworded(said, rendered)
+
+    def _decided(self, dialogue: OnlyDecided) -> tuple[Segment, ...]:
+        """The segments, with the signal tokens as the only targets; without media, the end of the reply instead."""
+        segments: tuple[Segment, ...] = self.template.example(turns_of(dialogue, self._key), text=False)
+        if not dialogue.targets:
+            before, last = segments[:-1], segments[-1].ids
+            cut = len(last) - len(self.template.end)
+            return (*before, TextSegment(last[:cut]), TextSegment(last[cut:], target=True))
+        return tuple(TextSegment(s.ids, s.target) if isinstance(s, SignalSegment) else s for s in segments)
 
     @cached_property
     def codes(self) -> AttributeCodes:

@@ -46,9 +46,9 @@ MINI_RECIPES = {
     # Muon is for the output projections: with AdamW, which undid what stage 2 had taught them (distances 0.004 to 0.2
     # and more), the states at the signal tokens lost the colours.
     "stage3": Recipe(
-        steps=900,
+        steps=1500,
         learning_rate=2e-3,
-        batch=20,
+        batch=24,
         average=0.98,
         weight_decay=0.0,
         muon=True,

@@ -16,7 +16,7 @@ from ..picturebook.dialogues import Dialogue, DialogueTurn, MediaSlot, dialogue
 from ..picturebook.reading import parse
 from ..picturebook.values import PITCHES, SOUNDS
 from ..picturebook.words import SOUND_VERBS
-from .stand_ins import OnlySaidSlot, SaidSlot, said_of
+from .stand_ins import OnlyDecided, OnlySaidSlot, SaidSlot, said_of
 
 RENAMED_SHARE = 0.6
 """Of the words that may be replaced."""
@@ -72,6 +72,22 @@ def only_said(one: Dialogue) -> Dialogue:
         for part in reply.parts
     )
     return replace(one, turns=(*before, replace(reply, parts=tuple(parts))))
+
+
+def only_decided(one: Dialogue, words: str) -> Dialogue:
+    """The dialogue with ``words`` in place of its last request's, in their place among the files. They may ask for
+    something else than what is said then, so only which media come after it is to be learned. Itself where there are no
+    words, or where media come unasked.
+
+    >>> one = dialogue(random.Random(1), kind="describe_audio")
+    >>> [turn.text for turn in only_decided(one, "draw it").turns]
+    ['draw it', 'I hear how a car hums at normal pitch and normal speed.']
+    """
+    *before, request, reply = one.turns
+    if one.forced or not words or not request.text:
+        return one
+    request = replace(request, parts=tuple(words if isinstance(part, str) else part for part in request.parts))
+    return OnlyDecided(one.kind, (*before, request, reply), described=one.described)
 
 
 def has_known_pair(one: Dialogue) -> bool:

@@ -60,3 +60,8 @@ def said_of(slot: MediaSlot) -> Said:
     if isinstance(slot, SaidSlot):
         return slot.said
     return () if slot.value is None else tuple(worlddata.attributes(slot.value).items())
+
+
+@dataclass(frozen=True)
+class OnlyDecided(Dialogue):
+    """A dialogue of whose last reply only is learned where media come and where none do."""

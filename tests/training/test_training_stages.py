@@ -10,13 +10,13 @@ from tiny import EMBEDDING_WIDTH, OUTPUT_SHAPES, tiny_model
 from nextgpt_chat.checkpoints import load_model
 from nextgpt_chat.errors import NextGPTError
 from nextgpt_chat.picturebook import captions
-from nextgpt_chat.picturebook.dialogues import dialogue
-from nextgpt_chat.prompting import SignalSegment, TextSegment
+from nextgpt_chat.picturebook.dialogues import MediaSlot, dialogue
+from nextgpt_chat.prompting import MediaSegment, SignalSegment, TextSegment
 from nextgpt_chat.training import alignment, joining, stages, word_vectors
 from nextgpt_chat.training.between import asked_otherwise, told_between
 from nextgpt_chat.training.loop import Recipe
-from nextgpt_chat.training.renaming import has_known_source, only_said, renamed
-from nextgpt_chat.training.stand_ins import BetweenSlot, OnlySaidSlot
+from nextgpt_chat.training.renaming import has_known_source, only_decided, only_said, renamed
+from nextgpt_chat.training.stand_ins import BetweenSlot, OnlyDecided, OnlySaidSlot
 from nextgpt_chat.training.workshop import make_workshop
 
 
@@ -263,6 +263,32 @@ def test_of_a_reply_that_nobody_asked_for_in_words_no_medium_is_to_be_said(model
     assert learned and not learned & set(model.language_model.signals.all)
 
 
+def test_of_a_reply_to_another_request_only_which_media_come_is_learned(model):
+    examples = alignment.Examples(model, FakeEmbeddings(), FakeStates())
+    told, made = dialogue(1, kind="describe_audio"), dialogue(1, kind="make_several")
+    text, signals = model.language_model.text, model.language_model.signals
+    batch, _ = examples.batch(
+        [only_decided(told, made.turns[0].text), only_decided(made, told.turns[0].text)], every=True
+    )
+    for example, one, other in zip(batch, (told, made), (made, told), strict=True):
+        ids = [token for s in example.segments if not isinstance(s, MediaSegment) for token in s.ids]
+        said = text.decode([token for token in ids if token not in signals.all])
+        assert other.turns[0].text in said and one.turns[0].text not in said
+        assert said.index(one.turns[1].parts[0]) > said.index(other.turns[0].text)
+        assert not example.states
+
+    ends, runs = ([s.ids for s in e.segments if isinstance(s, TextSegment) and s.target] for e in batch)
+    assert ends == [examples.template.end] and batch[0].segments[-1].target
+    assert len(made.targets) > 1 and runs == [signals.groups[slot.kind] for slot in made.targets]
+    assert torch.isfinite(model.instruction_loss(batch, examples.batch([told])[1]).total)
+
+    # The words stand where the request's own stood: files come before them, as in the pipeline.
+    assert [type(part) for part in told.turns[0].parts] == [MediaSlot, str]
+    assert only_decided(told, "banana").turns[0].parts == (told.turns[0].slots[0], "banana")
+    unasked = dialogue(1, kind="forced")
+    assert only_decided(unasked, "banana") is unasked and only_decided(told, "") is told
+
+
 def given(drawn, slot_type):
     return [one for one in drawn for slot in one.turns[0].slots if isinstance(slot, slot_type)]
 
@@ -296,7 +322,9 @@ def test_stage_3_also_asks_in_other_words_and_gives_what_lies_between_the_words(
     assert any(one.kind == "change_audio" and not has_known_source(one) for one in invented)
     assert sum(len(one.targets) > 1 for one in drawn) > 20
     assert 40 < sum(one.kind.startswith("change_") for one in drawn) < 120
+    assert 45 < sum(isinstance(one, OnlyDecided) for one in drawn) < 105
     plain = [joining.stage_dialogue(3)(rng) for _ in range(100)]
+    assert not any(isinstance(one, OnlyDecided) for one in plain)
     invented = word_vectors.SaidSlot | BetweenSlot | OnlySaidSlot
     assert not any(isinstance(s, invented) for one in plain for turn in one.turns for s in turn.slots)
 
