@@ -16,7 +16,7 @@ from .segments import MediaSegment, Prompt, Segment, SignalSegment, TextSegment
 
 class Template(Protocol):
     """A layout of conversations. ``stops``: strings at which a reply ends (they are never shown). ``end``: the tokens
-    that end one in training."""
+    that end one in training (the v0 layouts may tokenise them together with the words before)."""
 
     name: str
     stops: tuple[str, ...]
