@@ -68,8 +68,7 @@ def unfinished(folder: Path) -> Path:
     """The shipped checkpoint's frozen parts, as a run that is not done has them."""
     shipped = find_checkpoint("nextgpt-mini")
     for part in SHIPPED_PARTS.values():
-        if not (folder / part).exists():
-            shutil.copytree(shipped / part, folder / part)
+        shutil.copytree(shipped / part, folder / part, dirs_exist_ok=True)  # one part may lie within another
     return folder
 
 
@@ -82,13 +81,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     if options.steps < WARM_UP + 2:
         parser.error(f"--steps is {options.steps}; it must be at least {WARM_UP + 2}")
+    chosen = options.stages.split(",")
+    if unknown := set(chosen) - set(stages.STAGES):
+        parser.error(f"unknown stages {', '.join(sorted(unknown))}; choose from {', '.join(stages.STAGES)}")
     full = preset(options.preset)
     rows, minutes = [], 0.0
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         out = unfinished(root / "checkpoint")
         workshop = Workshop(root, short(full, options.steps), True, options.device, out, gates=False)
-        for stage in options.stages.split(","):
+        for stage in chosen:
             began = time.perf_counter()
             stages.RUNNERS[stage](workshop)
             whole, stepping, training = time.perf_counter() - began, 0.0, 0.0
