@@ -225,7 +225,7 @@ def train_imagebind(
     result = fit_together(imagebind, readers, tokenizer, recipe, run, (pictures, clips, sounds), resume=resume)
     minutes = result["minutes"]
     for tower, (own, numbers) in (alone or {}).items():
-        result |= fit_alone(tower, imagebind, readers, tokenizer, own, run / tower, numbers, resume=resume)
+        result |= fit_alone(tower, imagebind, readers, tokenizer, own, run / tower, numbers, resume=resume, after=run)
         minutes += result["minutes"]
     return {**result, "minutes": minutes}
 
@@ -275,6 +275,7 @@ def fit_alone(
     numbers: tuple[int, int, int],
     *,
     resume: bool = True,
+    after: Path | None = None,
 ) -> dict[str, float]:
     """The second phase: one tower learns that an embedding is the sum of its attributes' codes, and nothing else.
 
@@ -308,7 +309,8 @@ def fit_alone(
     for name, parameter in imagebind.named_parameters():
         parameter.requires_grad_(TOWERS[tower] in f".{name}")
     imagebind.train()
-    result = fit(f"imagebind {tower}", recipe, {"imagebind": imagebind, "readers": readers}, loss, run, resume=resume)
+    modules = {"imagebind": imagebind, "readers": readers}
+    result = fit(f"imagebind {tower}", recipe, modules, loss, run, resume=resume, after=after)
     imagebind.eval()
     return result
 

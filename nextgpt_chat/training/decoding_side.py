@@ -21,7 +21,7 @@ from ..distances import squared_error
 from ..model import NextGPTModel, SignalStates
 from ..picturebook.dialogues import Dialogue
 from .alignment import Examples
-from .loop import Recipe, fit, step_rng
+from .loop import Recipe, fit, goes_on, step_rng
 
 _FLOOR = 1e-2  # of the mean variance, added to every direction
 _WHITENED = 2_000  # runs that the variances are taken from
@@ -70,10 +70,11 @@ def train_projection(
     *,
     new: bool = True,
     resume: bool = True,
+    after: Path | None = None,
 ) -> dict[str, float]:
-    """Train one output projection on kept states; ``name``, ``run`` and ``resume`` are as in ``loop.fit``. ``new``: it
-    knows nothing yet, and starts whitened."""
-    if new and hasattr(projection, "fc") and not (resume and (run / "state.pt").exists()):
+    """Train one output projection on kept states; ``name``, ``run``, ``resume`` and ``after`` are as in ``loop.fit``.
+    ``new``: it knows nothing yet, and starts whitened."""
+    if new and hasattr(projection, "fc") and not (resume and goes_on(run, after)):
         some = slice(0, _WHITENED)
         whiten(projection, states.hidden[some].float() + states.embeddings[some].float())
     device = next(projection.parameters()).device
@@ -90,6 +91,6 @@ def train_projection(
         return squared_error(output[:, 0] if output.shape[1] == 1 else output, captions), {}
 
     projection.requires_grad_(True).train()
-    result = fit(name, recipe, {"projection": projection}, loss, run, resume=resume)
+    result = fit(name, recipe, {"projection": projection}, loss, run, resume=resume, after=after)
     projection.eval()
     return result

@@ -5,6 +5,7 @@ Velocity prediction (Salimans & Ho 2022), a tenth of the captions emptied for cl
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -130,13 +131,15 @@ def video_unet(channels: tuple[int, ...] = (64, 128), text_width: int = 128) -> 
 def cached_latents(
     file: Path, vae: AutoencoderTiny, batches: Callable[[], Iterator[tuple[list[int], Tensor]]], count: int, label: str
 ) -> tuple[Tensor, list[int]]:
-    """At least ``count`` rows and their float16 latents of unit variance; made once, kept in ``file``.
+    """At least ``count`` rows and their float16 latents of unit variance; made once for each autoencoder, kept in
+    ``file``.
 
     ``batches`` yields (rows, inputs of the autoencoder) without end; a row may have several inputs (a clip's frames).
     """
+    encoder = _fingerprint(vae)
     if file.exists():
         saved = torch.load(file, weights_only=True)
-        if len(saved["rows"]) >= count:
+        if len(saved["rows"]) >= count and saved.get("encoder") == encoder:
             return saved["latents"], saved["rows"]
     device = next(vae.parameters()).device
     latents, rows = [], []
@@ -152,8 +155,16 @@ def cached_latents(
                 break
     file.parent.mkdir(parents=True, exist_ok=True)
     result = torch.cat(latents)
-    write_state(file, {"latents": result, "rows": rows})
+    write_state(file, {"latents": result, "rows": rows, "encoder": encoder})
     return result, rows
+
+
+def _fingerprint(vae: AutoencoderTiny) -> str:
+    """Of what latents depend on: the encoder's weights and the scale."""
+    digest = hashlib.sha256(repr(float(vae.config.scaling_factor)).encode())
+    for name, weights in sorted(vae.encoder.state_dict().items()):
+        digest.update(name.encode() + weights.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def train_diffusion(
@@ -168,6 +179,7 @@ def train_diffusion(
     early: float = 1.0,
     moving: float = 1.0,
     resume: bool = True,
+    after: Path | None = None,
 ) -> dict[str, float]:
     """Fit ``unet`` and ``text_encoder`` together.
 
@@ -213,7 +225,7 @@ def train_diffusion(
 
     unet.train(), text_encoder.train()
     modules = {"unet": unet, "text_encoder": text_encoder}
-    result = fit(name, recipe, modules, loss, run, resume=resume)
+    result = fit(name, recipe, modules, loss, run, resume=resume, after=after)
     unet.eval(), text_encoder.eval()
     if plain:
         unet.set_attn_processor(processors)

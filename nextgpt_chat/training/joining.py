@@ -219,7 +219,7 @@ def _train_output_projection(
     name = f"stage{stage}-{kind}"
     run, projection = w.state(f"stage{stage}") / kind, model.output_projection[kind]
     result = decoding_side.train_projection(
-        name, projection, states, w.recipe(name), run, new=stage == 2, resume=w.resume
+        name, projection, states, w.recipe(name), run, new=stage == 2, resume=w.resume, after=w.state(f"stage{stage}")
     )
     return kept + result["minutes"]
 

@@ -109,6 +109,7 @@ def train_language_model(
     held_out: Callable[[random.Random], list[Turn]] | None = None,
     blurred: bool = False,
     resume: bool = True,
+    after: Path | None = None,
 ) -> dict[str, float]:
     """Fit every weight of ``lm`` to the dialogues that ``draw`` makes, text alone or with media as ``as_read``
     leaves them, whose vectors may be ``blurred``. ``held_out`` ones give the logged perplexity."""
@@ -146,6 +147,7 @@ def train_language_model(
         loss,
         run,
         resume=resume,
+        after=after,
         evaluate=evaluate if held_out else None,
         evaluate_every=500,
     )

@@ -7,6 +7,7 @@ A step's batch is a function of its number and the seed, so a resumed run sees w
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -70,16 +71,13 @@ def has_fast_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def make_accelerator(precision: str = "auto", device: str = "auto") -> Accelerator:
-    """``precision``: "auto" (bf16 where the device has it in hardware, else fp32), "bf16" or "fp32"; ``device`` "cpu"
-    keeps a run off an accelerator that is there."""
+def make_accelerator(precision: str, device: torch.device) -> Accelerator:
+    """``precision``: "auto" (bf16 where ``device`` has it in hardware, else fp32), "bf16" or "fp32"."""
+    half = precision == "bf16" or (precision == "auto" and has_fast_bf16(device))
     # Stages of one process differ in precision; accelerate keeps the first one's for ever unless it is told to forget.
     AcceleratorState._reset_state(reset_partial_state=True)
-    plain = Accelerator(mixed_precision="no", cpu=device == "cpu")
-    if precision == "fp32" or (precision == "auto" and not has_fast_bf16(plain.device)):
-        return plain
-    AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(mixed_precision="bf16", cpu=device == "cpu")
+    # By itself, accelerate would take any GPU that is there, also for a run that was told to stay on the CPU.
+    return Accelerator(mixed_precision="bf16" if half else "no", cpu=device.type == "cpu")
 
 
 class Interrupted(NextGPTError):
@@ -95,12 +93,13 @@ def fit(
     *,
     parameters: Iterable[nn.Parameter] | None = None,
     resume: bool = True,
-    accelerator: Accelerator | None = None,
+    after: Path | None = None,
     evaluate: Callable[[int], dict[str, float]] | None = None,
     evaluate_every: int = 0,
     save_seconds: float = 120,
 ) -> dict[str, float]:
-    """Train ``modules`` in place until ``recipe.steps``; afterwards they hold averaged weights, where averaging is on.
+    """Train ``modules`` in place, on the device that they are on, until ``recipe.steps``; afterwards they hold averaged
+    weights, where averaging is on.
 
     Args:
         name: shown in the progress bar and written into the metrics.
@@ -109,6 +108,7 @@ def fit(
         run: folder of this run: ``state.pt`` (replaced atomically) and ``metrics.jsonl``.
         parameters: the parameters to train, if not all that require grad.
         resume: continue from ``state.pt`` if there is one; otherwise the folder starts anew.
+        after: folder of the run that this one goes on from. Where that was trained since, this one starts anew, too.
         evaluate: step number → numbers to log, called every ``evaluate_every`` steps with averaged weights.
 
     Returns:
@@ -117,7 +117,8 @@ def fit(
     Raises:
         Interrupted: on SIGTERM, after saving.
     """
-    accelerator = accelerator or make_accelerator(recipe.precision)
+    device = next(p.device for module in modules.values() for p in module.parameters())
+    accelerator = make_accelerator(recipe.precision, device)
     run.mkdir(parents=True, exist_ok=True)
     named = [(f"{key}.{name}", p) for key, m in modules.items() for name, p in m.named_parameters() if p.requires_grad]
     if parameters is not None:
@@ -127,22 +128,22 @@ def fit(
     optimizers = make_optimizers(
         named, recipe.learning_rate, recipe.weight_decay, recipe.muon, recipe.adapter_decay, recipe.reading_share
     )
-    for module in modules.values():
-        module.to(accelerator.device)
     average = [p.detach().clone() for p in trained] if recipe.average else []
     start, minutes, logged = 0, 0.0, {}
     state_file, metrics_file = run / "state.pt", run / "metrics.jsonl"
-    if resume and state_file.exists():
-        state = torch.load(state_file, map_location=accelerator.device, weights_only=True)
+    if resume and goes_on(run, after):
+        state = torch.load(state_file, map_location=device, weights_only=True)
         for key, module in modules.items():
             module.load_state_dict(state["modules"][key], strict=False)
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        average = [a.to(accelerator.device) for a in state["average"]]
+        average = [a.to(device) for a in state["average"]]
         start, minutes, logged = state["step"], state["minutes"], state["logged"]
     else:
+        if resume and state_file.exists():
+            print(f"{name} starts anew, because what it goes on from has been trained since")
         metrics_file.write_text(json.dumps({"name": name, "recipe": asdict(recipe)}) + "\n")
-    asked_to_stop = []
+    stamp, asked_to_stop = _stamp(after), []
     previous = _on_terminate(lambda: asked_to_stop.append(True))
     began = last_save = time.monotonic()
 
@@ -156,6 +157,7 @@ def fit(
                 "step": step,
                 "minutes": minutes + (time.monotonic() - began) / 60,
                 "logged": logged,
+                "after": stamp,
             },
         )
 
@@ -195,11 +197,29 @@ def fit(
     finally:
         bar.close()
         signal.signal(signal.SIGTERM, previous)
-    save(recipe.steps)
+    if start < recipe.steps or not state_file.exists():  # a finished state stays as it is, for what has its stamp
+        save(recipe.steps)
     if average:
         for parameter, mean in zip(trained, average, strict=True):
             parameter.data.copy_(mean)
     return {**logged, "minutes": minutes + (time.monotonic() - began) / 60}
+
+
+def goes_on(run: Path, after: Path | None = None) -> bool:
+    """Whether ``run`` has a state to go on from, made on what the run in the folder ``after`` is now."""
+    state_file = run / "state.pt"
+    if not state_file.exists():
+        return False
+    made_on = torch.load(state_file, map_location="cpu", weights_only=True, mmap=True).get("after")
+    return made_on is None or made_on == _stamp(after)
+
+
+def _stamp(run: Path | None) -> str | None:
+    """What tells one state of a run from another."""
+    if run is None or not (run / "state.pt").exists():
+        return None
+    with (run / "state.pt").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class swapped:

@@ -86,9 +86,15 @@ def train_audio_vae(w: Workshop) -> dict[str, Any]:
 def train_vocoder(w: Workshop) -> dict[str, Any]:
     """Twice: on the world's sounds, then with half of them between the words (see ``vocoder.train_vocoder``)."""
     network, minutes, result = vocoder.build_vocoder(w.sizes.vocoder_channels).to(w.device), 0.0, {}
-    runs = (("vocoder", w.state("vocoder"), 0.0), ("vocoder-again", w.state("vocoder") / "again", 0.5))
-    for name, run, share in runs:
-        result = vocoder.train_vocoder(name, network, w.recipe(name), run, between_share=share, resume=w.resume)
+    after = None
+    for name, run, share in (
+        ("vocoder", w.state("vocoder"), 0.0),
+        ("vocoder-again", w.state("vocoder") / "again", 0.5),
+    ):
+        result = vocoder.train_vocoder(
+            name, network, w.recipe(name), run, between_share=share, resume=w.resume, after=after
+        )
+        after = run
         minutes += result["minutes"]
     network.save_pretrained(w.part("vocoder"))
     return {**result, "minutes": minutes}
@@ -130,7 +136,7 @@ def train_lm(w: Workshop) -> dict[str, Any]:
     tokenizer = language.train_tokenizer(some, w.state("lm") / "tokenizer.model", w.sizes.vocabulary)
     lm = language.build_language_model(tokenizer, w.sizes.lm_width, w.sizes.lm_layers, w.sizes.context).to(w.device)
     others = word_vectors.other_words(lm)
-    minutes, result = 0.0, {}
+    minutes, result, after = 0.0, {}, None
     for name, folder, speak, blurred in (
         ("lm", w.state("lm"), lm_dialogues.said, False),
         ("lm-reading", w.state("lm") / "reading", partial(lm_dialogues.read, others=others), False),
@@ -138,8 +144,9 @@ def train_lm(w: Workshop) -> dict[str, Any]:
     ):
         held_out, recipe = partial(speak, held_out=True), w.recipe(name)
         result = language.train_language_model(
-            name, lm, speak, recipe, folder, held_out=held_out, blurred=blurred, resume=w.resume
+            name, lm, speak, recipe, folder, held_out=held_out, blurred=blurred, resume=w.resume, after=after
         )
+        after = folder
         minutes += result["minutes"]
     lm.save(w.part("language_model"))
     return {**result, "minutes": minutes}
@@ -288,15 +295,16 @@ def train_video(w: Workshop) -> dict[str, Any]:
     video_init.show_frames(unet)
     video_init.without_dropout(unet)
     fast_temporal_convolutions(unet.to(w.device))
-    encode, minutes, result = _clip_encode(tokenizer, text_encoder), 0.0, {}
+    encode, minutes, result, after = _clip_encode(tokenizer, text_encoder), 0.0, {}, None
     runs = (
         ("video", w.state("video"), {}),
         ("video-again", w.state("video") / "again", {"early": 3.0, "moving": 5.0}),
     )
     for name, run, emphasis in runs:
         result = diffusion.train_diffusion(
-            name, unet, text_encoder, encode, batches, w.recipe(name), run, resume=w.resume, **emphasis
+            name, unet, text_encoder, encode, batches, w.recipe(name), run, resume=w.resume, after=after, **emphasis
         )
+        after = run
         minutes += result["minutes"]
         unet.conv_in.requires_grad_(False), unet.transformer_in.requires_grad_(False)
     save_decoder(w, "video", unet=unet, vae=vae, tokenizer=tokenizer, text_encoder=text_encoder)
@@ -325,13 +333,14 @@ def train_audio(w: Workshop) -> dict[str, Any]:
     )
     pool, count = worlddata.sounds(), w.sizes.cached_sounds
     unet = diffusion.audio_unet(w.sizes.audio_unet_channels, w.sizes.text_width).to(w.device)
-    minutes, result = read["minutes"], {}
+    minutes, result, after = read["minutes"], {}, run / "text"
     runs = (("audio", run, TENTHS_SHARE, 2.0), ("audio-again", run / "again", TENTHS_SHARE_AGAIN, 1.0))
     for name, folder, share, early in runs:
         batches = _training_batches(w, "sounds", vae, pool, play, to_input, count, share=share, tenths=True)
         result = diffusion.train_diffusion(
-            name, unet, text_encoder, encode, batches, w.recipe(name), folder, early=early, resume=w.resume
+            name, unet, text_encoder, encode, batches, w.recipe(name), folder, early=early, resume=w.resume, after=after
         )
+        after = folder
         minutes += result["minutes"]
     speaker = SpeechT5HifiGan.from_pretrained(w.need("vocoder", "vocoder"))
     save_decoder(w, "audio", unet=unet, vae=vae, tokenizer=tokenizer, text_encoder=text_encoder, vocoder=speaker)

@@ -66,8 +66,10 @@ def train_vocoder(
     *,
     between_share: float = 0.0,
     resume: bool = True,
+    after: Path | None = None,
 ) -> dict[str, float]:
-    """Fit ``vocoder`` to half-second pieces of sounds; ``name``, ``run`` and ``resume`` are as in ``loop.fit``.
+    """Fit ``vocoder`` to half-second pieces of sounds; ``name``, ``run``, ``resume`` and ``after`` are as in
+    ``loop.fit``.
 
     ``between_share``: of sounds between the words (held-out log-mel error 0.90 without, 0.71 after a second run).
     """
@@ -85,6 +87,6 @@ def train_vocoder(
         return spectral_loss(vocoder(pieces).float(), wanted)
 
     vocoder.train()
-    result = fit(name, recipe, {"vocoder": vocoder}, loss, run, resume=resume)
+    result = fit(name, recipe, {"vocoder": vocoder}, loss, run, resume=resume, after=after)
     vocoder.eval()
     return result

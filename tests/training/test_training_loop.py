@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -58,6 +59,42 @@ def test_a_finished_run_resumes_to_its_averaged_weights_without_a_step(tmp_path)
     fit("run", RECIPE, {"m": again}, loss_of(again, seen), tmp_path)
     assert seen == []
     assert torch.equal(module.weight, again.weight)
+
+
+def test_a_run_that_goes_on_from_another_starts_anew_when_that_was_trained_since(tmp_path):
+    longer = replace(RECIPE, steps=16)
+
+    def both(recipe, first_seen, then_seen):
+        module = linear()
+        fit("first", recipe, {"m": module}, loss_of(module, first_seen), tmp_path)
+        fit("then", RECIPE, {"m": module}, loss_of(module, then_seen), tmp_path / "again", after=tmp_path)
+        return module.weight.detach().clone()
+
+    shorter_one, again = both(RECIPE, [], []), []
+    assert torch.equal(both(RECIPE, again, again), shorter_one) and not again
+    first, then = [], []
+    longer_one = both(longer, first, then)
+    assert first == list(range(12, 16)) and then == list(range(12))
+    assert not torch.equal(longer_one, shorter_one)
+    assert torch.equal(both(longer, again, again), longer_one) and not again
+
+
+def test_a_state_of_before_such_stamps_is_gone_on_from(tmp_path):
+    module, seen = linear(), []
+    fit("first", RECIPE, {"m": module}, loss_of(module), tmp_path)
+    fit("then", RECIPE, {"m": module}, loss_of(module), tmp_path / "again", after=tmp_path)
+    state = torch.load(tmp_path / "again" / "state.pt", weights_only=True)
+    del state["after"]
+    torch.save(state, tmp_path / "again" / "state.pt")
+    fit("then", RECIPE, {"m": module}, loss_of(module, seen), tmp_path / "again", after=tmp_path)
+    assert seen == []
+
+
+def test_a_run_stays_on_the_device_of_its_modules_whatever_else_is_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "meta")  # stands for a GPU that accelerate would take
+    module = linear()
+    fit("run", RECIPE, {"m": module}, loss_of(module), tmp_path)
+    assert module.weight.device.type == "cpu" and torch.isfinite(module.weight).all()
 
 
 def test_frozen_parameters_do_not_move(tmp_path):
