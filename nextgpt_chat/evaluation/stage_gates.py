@@ -161,12 +161,12 @@ def conditioned(model: NextGPTModel, n: int = 100) -> dict[str, Row]:
         for number in range(n):
             one = dialogue(rng, held_out=True, kind=f"make_{kind}")
             states = model.signal_states(kind, *examples.batch([one], text=False))
-            made = model.conditioning_of(kind, states.hidden, states.embeddings).float()
+            made = model.conditioning_of(kind, states.hidden, states.embeddings).float().cpu()
             (value,) = [slot.value for turn in one.turns for slot in turn.slots]
             for name, right in judged(kind, value).items():
                 words = worlddata.ATTRIBUTES[name]
                 said = [captions(worlddata.with_attribute(value, name, word))[0] for word in words]
-                distances = (decoder.encode_text(said).float() - made).flatten(1).norm(dim=1)
+                distances = (decoder.encode_text(said).float().cpu() - made).flatten(1).norm(dim=1)
                 nearest = words[int(distances.argmin())]
                 tally.add(f"conditioning of {NAMES[kind]}/{name}", nearest == right, number)
     return tally.rows()
