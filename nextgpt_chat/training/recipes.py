@@ -122,18 +122,43 @@ class Sizes:
         known = {f.name for f in dataclasses.fields(Sizes)} - {"recipes"}
         for name, value in config.items():
             if name in self.recipes:
-                try:
-                    sizes = replace(sizes, recipes={**sizes.recipes, name: replace(sizes.recipes[name], **value)})
-                except TypeError as error:
-                    raise NextGPTError(f"The training configuration of {name!r} cannot be used: {error}.") from error
+                recipe = sizes.recipes[name]
+                check_value(name, value, vars(recipe))
+                for key, number in value.items():
+                    if key not in vars(recipe):
+                        known = ", ".join(vars(recipe))
+                        raise NextGPTError(
+                            f"The training configuration of {name!r} names {key!r}, which is no setting of a recipe. "
+                            f"Known are {known}."
+                        )
+                    check_value(f"{name}.{key}", number, getattr(recipe, key))
+                sizes = replace(sizes, recipes={**sizes.recipes, name: replace(recipe, **value)})
             elif name in known:
-                sizes = replace(sizes, **{name: tuple(value) if isinstance(value, list) else value})
+                value = tuple(value) if isinstance(value, list) else value
+                check_value(name, value, getattr(sizes, name))
+                sizes = replace(sizes, **{name: value})
             else:
                 raise NextGPTError(
                     f"The training configuration names {name!r}, which is neither a size nor a stage. "
                     f"Known are {', '.join(sorted(known | set(self.recipes)))}."
                 )
         return sizes
+
+
+def check_value(name: str, value: Any, like: Any) -> None:
+    """Raises NextGPTError unless a setting's ``value`` is of the kind of ``like``."""
+    number = isinstance(like, int | float) and not isinstance(like, bool)
+    if number:
+        fits = isinstance(value, int if isinstance(like, int) else int | float) and not isinstance(value, bool)
+        kind = f"a {'whole ' if isinstance(like, int) else ''}number"
+    elif isinstance(like, tuple):
+        fits = isinstance(value, tuple) and len(value) == len(like) and all(type(one) is int for one in value)
+        kind = f"a list of {len(like)} whole numbers"
+    else:
+        fits = isinstance(value, type(like))
+        kind = {str: "a text", bool: "true or false", dict: "a table of settings"}[type(like)]
+    if not fits:
+        raise NextGPTError(f"The training configuration says {value!r} for {name!r}; it must be {kind}.")
 
 
 def _tiny() -> Sizes:

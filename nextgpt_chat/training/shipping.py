@@ -22,7 +22,7 @@ from . import worlddata
 from .contrastive import features_of_values
 from .joining import load_stage
 from .recipes import FURTHER_RUNS
-from .workshop import Workshop
+from .workshop import Workshop, is_occupied, is_unfinished
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "text": {"temperature": 0.2, "top_p": 0.9, "max_new_tokens": 160},
@@ -39,7 +39,10 @@ LICENCE = "Apache-2.0; trained from nothing on pictures, sounds and words that t
 
 
 def ship(w: Workshop) -> Manifest:
-    """Write the checkpoint to ``w.out``, replacing what is there, after it stands complete beside it."""
+    """Write the checkpoint to ``w.out``. A checkpoint that is there, or parts of one, go when the new one stands.
+
+    Raises CheckpointError if something else is there, or it cannot be written.
+    """
     model = load_stage(w, 3).eval()
     base = w.base_manifest()
     if base is None:
@@ -55,12 +58,16 @@ def ship(w: Workshop) -> Manifest:
         world, card = known_world(model.imagebind), model_card(w)
     else:
         manifest, world, card = trained_manifest(base), load_known_world(w.base, base), base_card(w, base)
-    fresh = w.root / f"checkpoint-{uuid.uuid4().hex[:8]}"
-    written = save_model(model, manifest, fresh, known_world=world, card=card)
-    w.out.parent.mkdir(parents=True, exist_ok=True)
-    if w.out.exists():
-        shutil.rmtree(w.out)
-    shutil.move(fresh, w.out)
+    parts = w.out.with_name(f".{w.out.name}.{uuid.uuid4().hex[:8]}.parts")
+    if is_occupied(w.out) and is_unfinished(w.out):
+        w.out.rename(parts)
+    try:
+        written = save_model(model, manifest, w.out, known_world=world, card=card)
+    except BaseException:
+        if parts.exists():
+            parts.rename(w.out)
+        raise
+    shutil.rmtree(parts, ignore_errors=True)
     return written
 
 
@@ -100,8 +107,8 @@ tags: [any-to-any, text-to-image, text-to-audio, text-to-video]
 
 NExT-GPT's architecture (Wu et al., ICML 2024) at a small size: ImageBind → input projection → LLaMA with a LoRA adapter
 → modality signal tokens → output projections → three latent diffusion decoders. It runs on a laptop's CPU and knows
-only the picture-book world of `nextgpt_chat/picturebook`: 27 things, weather and sounds, ten colours, three sizes,
-three positions, six places, nine motions.
+only the picture-book world of `nextgpt_chat/picturebook`: 17 things, the sounds of ten of them and of rain, wind and
+waves, ten colours, three sizes, three positions, six places, nine motions.
 
 **Data.** Pictures, clips, sounds, captions and dialogues are drawn and written by that program; nothing else was used.
 A tenth of the (thing, colour) and (thing, motion) pairs and a fifth of the (source, pitch) pairs are held out from all

@@ -7,15 +7,17 @@ under ``runs/mini/state``. Gates are called from above (``check``), because judg
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from ..checkpoints.manifest import MANIFEST_FILE
 from ..errors import NextGPTError
 from . import joining, pretraining, shipping
-from .workshop import Workshop, make_workshop
+from .workshop import SHIPPED_PARTS, Workshop, make_workshop
 
 RUNNERS: dict[str, Callable[[Workshop], dict[str, Any]]] = {
     "vae": pretraining.train_vae,
@@ -49,7 +51,8 @@ def run(
         config: ``{"preset": "mini" | "tiny", "root": folder, "out": folder, "device": …, "gates": bool,
             "base": checkpoint, "<stage>": {"steps": …}, …}``; sizes of the preset by their names too. ``base``: the
             three stages start from this checkpoint (``new-checkpoint`` makes one) instead of parts trained here.
-        resume: go on from the state on disk; with "all", stages that are finished are skipped.
+        resume: go on from the state on disk; with "all", stages that are finished are skipped. Otherwise the stage
+            starts anew, and "all" forgets all states and parts of an earlier run in the same folder.
         check: called with the stage's name after it; see ``Check``.
 
     Raises:
@@ -66,19 +69,37 @@ def run(
             f"Train it with one of {', '.join((*stages, 'all'))}."
         )
     numbers: dict[str, Any] = {}
+    if not resume:
+        for name in stages if stage == "all" else (stage,):
+            shutil.rmtree(workshop.state(name), ignore_errors=True)
+        # Else an interrupted run would take them for its own when it is resumed.
+        for part in (*SHIPPED_PARTS, *ALIGNMENT) if stage == "all" else ():
+            shutil.rmtree(workshop.part(part), ignore_errors=True)
     for name in stages if stage == "all" else (stage,):
         if stage == "all" and resume and _is_done(workshop, name):
             continue
+        workshop.result_file(name).unlink(missing_ok=True)
         torch.manual_seed(workshop.recipe(name).seed)
         began = time.monotonic()
         numbers[name] = RUNNERS[name](workshop)
         if check and workshop.gates:
             numbers[name]["gate"] = check(name, workshop)
         numbers[name].setdefault("minutes", (time.monotonic() - began) / 60)
-        (workshop.state(name) / "result.json").write_text(json.dumps(numbers[name], indent=2) + "\n")
-        if name == STAGES[-1]:
-            shipping.ship(workshop)
+        workshop.result_file(name).write_text(json.dumps(numbers[name], indent=2) + "\n")
+    if stage in ("all", STAGES[-1]):
+        _ship(workshop, anew=STAGES[-1] in numbers)
     return numbers
+
+
+def _ship(w: Workshop, anew: bool) -> None:
+    """Ship what stage 3 made, unless that is done; an earlier run may have been stopped before it was."""
+    done = w.state(STAGES[-1]) / "shipped"
+    if anew:
+        done.unlink(missing_ok=True)
+    if not done.exists() or not (w.out / MANIFEST_FILE).exists():
+        shipping.ship(w)
+        done.parent.mkdir(parents=True, exist_ok=True)
+        done.touch()
 
 
 def _is_done(w: Workshop, stage: str) -> bool:

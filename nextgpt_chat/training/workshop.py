@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from ..checkpoints import Manifest, find_checkpoint
+from ..checkpoints.devices import choose_device
 from ..checkpoints.manifest import MANIFEST_FILE
 from ..errors import NextGPTError
 from .loop import Recipe
-from .recipes import Sizes, preset
+from .recipes import Sizes, check_value, preset
 
 SHIPPED_PARTS = {
     "vae": "image_decoder/vae",
@@ -48,8 +49,9 @@ class Workshop:
     ) -> None:
         self.root, self.sizes, self.resume, self.out, self.gates = root, sizes, resume, out, gates
         self.base = base
-        use_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-        self.device = torch.device("cuda" if use_cuda else "cpu")
+        # Apple's MPS only where it is asked for: no stage has been tried on it.
+        auto = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = choose_device(auto if device == "auto" else device)
 
     def part(self, name: str) -> Path:
         """Where a part is written by this run."""
@@ -86,15 +88,36 @@ class Workshop:
             raise NextGPTError(f"{self.part(name)} is missing. Run `python -m nextgpt_chat train {stage}` first.")
         return path
 
+    def result_file(self, stage: str) -> Path:
+        return self.state(stage) / "result.json"
+
     def result(self, stage: str) -> dict[str, Any] | None:
         """What a finished stage reported, or None."""
-        file = self.state(stage) / "result.json"
+        file = self.result_file(stage)
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
+SETTINGS = {"preset": str, "root": str, "out": str, "device": str, "base": str, "gates": bool}
+"""What a configuration may say besides sizes and recipes."""
+
+
+def is_occupied(out: Path) -> bool:
+    """Whether something that is no finished checkpoint is there."""
+    return out.exists() and not (out / MANIFEST_FILE).is_file() and (not out.is_dir() or any(out.iterdir()))
+
+
+def is_unfinished(out: Path) -> bool:
+    """Whether a folder holds parts of a checkpoint and nothing else."""
+    tops = {Path(part).parts[0] for part in SHIPPED_PARTS.values()}
+    return out.is_dir() and {path.name for path in out.iterdir()} <= tops
+
+
 def make_workshop(config: dict[str, Any], resume: bool = True) -> Workshop:
-    """Raises NextGPTError for names that no preset has, and for a base that is no checkpoint."""
+    """Raises NextGPTError for names that no preset has, values that cannot be used, a base that is no checkpoint, and
+    a folder for the result in which something else would be lost."""
     config = dict(config)
+    for key, kind in SETTINGS.items():
+        check_value(key, config.get(key, kind()), kind())
     name, base = config.pop("preset", "mini"), config.pop("base", None)
     sizes = preset(name)
     base = None if base is None else find_checkpoint(base)
@@ -104,4 +127,8 @@ def make_workshop(config: dict[str, Any], resume: bool = True) -> Workshop:
     device, gates = config.pop("device", "auto"), config.pop("gates", is_mini)
     if base is not None and out.resolve() == base.resolve():
         raise NextGPTError(f"The result would replace the base {base}. Choose another folder for 'out'.")
+    if root.resolve().is_relative_to(out.resolve()):
+        raise NextGPTError(f"The result would replace the run's own folder {root}. Choose another folder for 'out'.")
+    if is_occupied(out) and not is_unfinished(out):
+        raise NextGPTError(f"{out} exists and is no checkpoint; it is left alone. Choose another folder for 'out'.")
     return Workshop(root, sizes.changed(config), resume, device, out, gates, base)

@@ -122,6 +122,98 @@ def test_an_unknown_stage_and_an_unknown_setting_are_named():
         make_workshop({"preset": "huge"})
 
 
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"root": 5}, "'root'"),
+        ({"preset": ["mini"]}, "'preset'"),
+        ({"gates": "no"}, "'gates'"),
+        ({"device": "gpu"}, "'gpu'"),
+        ({"lora_rank": "x"}, "'lora_rank'"),
+        ({"imagebind_batch": [4, 4]}, "3 whole numbers"),
+        ({"vae": {"steps": "100"}}, r"'vae\.steps'"),
+        ({"vae": {"muon": 1}}, r"'vae\.muon'"),
+        ({"vae": 100}, "'vae'"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named_before_anything_is_trained(config, named):
+    with pytest.raises(NextGPTError, match=named):
+        make_workshop({"preset": "tiny", **config})
+    assert make_workshop({"preset": "tiny", "vae": {"learning_rate": 1}, "imagebind_batch": [1, 2, 3]})
+
+
+def test_a_folder_with_other_things_is_never_the_result(tmp_path):
+    mine, run = tmp_path / "mine", tmp_path / "run"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    for out in (mine, run, tmp_path):
+        with pytest.raises(NextGPTError, match="Choose another folder for 'out'"):
+            make_workshop({"preset": "tiny", "root": str(run), "out": str(out)})
+    (mine / "thesis.txt").unlink()
+    assert make_workshop({"preset": "tiny", "root": str(run), "out": str(mine)}).out == mine
+
+
+def runs_of(monkeypatch, tmp_path, stopped_in=None):
+    """Every stage leaves a part with its name; the stages that ran, and what was shipped."""
+    ran, shipped = [], []
+
+    def runner(name):
+        def run(w):
+            ran.append(name)
+            w.state(name).mkdir(parents=True, exist_ok=True)
+            (w.state(name) / "state.pt").touch()
+            if name == stopped_in:
+                raise NextGPTError("stopped")
+            return {"minutes": 1.0}
+
+        return run
+
+    def ship(w):
+        if stopped_in == "shipping":
+            raise NextGPTError("stopped")
+        shipped.append(w.out)
+        w.out.mkdir(exist_ok=True)
+        (w.out / "nextgpt.json").write_text("{}")
+
+    monkeypatch.setattr(stages, "RUNNERS", {name: runner(name) for name in stages.STAGES})
+    monkeypatch.setattr(stages.shipping, "ship", ship)
+    return ran, shipped
+
+
+def test_shipping_that_failed_is_done_by_the_next_run(tmp_path, monkeypatch):
+    config = {"preset": "tiny", "root": str(tmp_path)}
+    runs_of(monkeypatch, tmp_path, stopped_in="shipping")
+    with pytest.raises(NextGPTError, match="stopped"):
+        stages.run("all", config)
+    ran, shipped = runs_of(monkeypatch, tmp_path)
+    assert stages.run("all", config, resume=True) == {} and not ran
+    assert shipped == [tmp_path / "checkpoint"]
+    stages.run("all", config, resume=True)
+    assert len(shipped) == 1  # once is enough,
+    (tmp_path / "checkpoint" / "nextgpt.json").unlink()
+    stages.run("all", config, resume=True)
+    assert len(shipped) == 2  # unless it is gone
+
+
+def test_what_is_begun_anew_and_stopped_is_not_taken_for_done(tmp_path, monkeypatch):
+    config = {"preset": "tiny", "root": str(tmp_path)}
+    runs_of(monkeypatch, tmp_path)
+    stages.run("all", config)
+    (tmp_path / "parts" / "vocoder").mkdir(parents=True)
+    runs_of(monkeypatch, tmp_path, stopped_in="image")
+    with pytest.raises(NextGPTError, match="stopped"):
+        stages.run("all", config)
+    ran, _ = runs_of(monkeypatch, tmp_path)
+    stages.run("all", config, resume=True)
+    assert ran == list(stages.STAGES[stages.STAGES.index("image") :])
+    runs_of(monkeypatch, tmp_path, stopped_in="vae")
+    with pytest.raises(NextGPTError, match="stopped"):
+        stages.run("vae", config, resume=True)
+    ran, shipped = runs_of(monkeypatch, tmp_path)
+    stages.run("all", config, resume=True)
+    assert ran == ["vae"] and not shipped
+
+
 def test_a_stage_says_which_one_must_come_before_it(tmp_path):
     with pytest.raises(NextGPTError, match="train vae"):
         stages.run("image", {"preset": "tiny", "root": str(tmp_path), "device": "cpu"})
