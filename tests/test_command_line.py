@@ -164,6 +164,12 @@ def test_a_bad_checkpoint_is_one_line_and_status_2(capsys, tmp_path):
     assert "chat" in refused(capsys)
 
 
+def test_an_unknown_log_level_is_one_line_and_status_2(capsys, monkeypatch):
+    monkeypatch.setenv("NEXTGPT_LOG", "loud")
+    err = refused(capsys, "doctor")
+    assert "'loud'" in err and "warning" in err
+
+
 def test_a_fault_of_ours_is_status_1_with_its_traceback(capsys, monkeypatch):
     monkeypatch.setattr(NextGPTPipeline, "stream", lambda *given, **named: 1 / 0)
     assert chat("--text", "x", "--json") == 1

@@ -14,6 +14,7 @@ from . import chat, doctor, importing, new_checkpoint, work
 from .output import one_line
 
 USAGE, FAULT = 2, 1
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 INTERRUPTED = 130  # as shells do: 128 + SIGINT
 
 
@@ -46,8 +47,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0, 2 for unusable input (one line on standard error says why), 1 for
     a fault of ours (with its traceback)."""
-    logging.basicConfig(level=os.environ.get("NEXTGPT_LOG", "WARNING").upper(), stream=sys.stderr)
     try:
+        _start_logging(os.environ.get("NEXTGPT_LOG", "warning"))
         arguments = make_parser().parse_args(argv)
         command: Callable[[argparse.Namespace], int] = arguments.run
         return command(arguments)
@@ -66,3 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         print(f"nextgpt_chat: fault of the program: {type(error).__name__}: {one_line(error)}", file=sys.stderr)
         return FAULT
+
+
+def _start_logging(level: str) -> None:
+    if level.upper() not in LOG_LEVELS:
+        raise Unusable(f"NEXTGPT_LOG is {level!r}; it must be one of {', '.join(LOG_LEVELS).lower()}.")
+    logging.basicConfig(level=level.upper(), stream=sys.stderr)
