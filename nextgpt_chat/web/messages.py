@@ -1,11 +1,10 @@
-"""Turns and events as the Chatbot's messages. Knows no pipeline; everything typed or generated is escaped here."""
+"""Turns and events as the Chatbot's messages. Knows no pipeline; everything typed or generated is escaped."""
 
 from __future__ import annotations
 
 import base64
 import html
 import io
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -31,6 +30,7 @@ from ..content import (
 from ..serving import OpenTalk, Waiting
 from .acts import Rating, edit_act, is_variant, medium_acts, one_line, rating_acts, variant_of
 from .languages import ENGLISH
+from .markup import formatted, plain
 from .texts import Texts
 from .told import told
 
@@ -38,21 +38,6 @@ Message = dict[str, Any]
 Address = Callable[[MediaPart], str]
 """Where a browser finds a medium, relative to the page. Raises MediaError."""
 PREVIEW_SIDE = 160
-_CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~>$:])")
-
-
-def plain(text: str) -> str:
-    """Markdown that shows ``text`` exactly as it is: no tags, no formatting, no links."""
-    return _MARKDOWN.sub(r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;"))
-
-
-def formatted(text: str) -> str:
-    """Markdown of the model's words: formatting stays, tags are shown as text, nothing is fetched from elsewhere."""
-    pieces = _CODE.split(text)
-    for index in range(0, len(pieces), 2):
-        pieces[index] = pieces[index].replace("&", "&amp;").replace("<", "&lt;").replace("![", "!\\[")
-    return "".join(pieces)
 
 
 def text_block(text: str) -> Message:
@@ -61,7 +46,8 @@ def text_block(text: str) -> Message:
 
 def note(text: str, kind: str = "note") -> Message:
     """A sentence of ours in a message."""
-    return text_block(f'<span class="{kind}">{html.escape(text)}</span>')
+    said = html.escape(text).replace("[", "&#91;")  # it may quote a name: no picture, no link
+    return text_block(f'<span class="{kind}">{said}</span>')
 
 
 def address_of(talk: OpenTalk) -> Address:

@@ -175,6 +175,32 @@ def test_what_is_typed_or_generated_stays_text(page):
     assert page.locator("#chatbot .message img").count() == 0
 
 
+def test_what_is_typed_is_shown_with_its_lines_and_blanks(page):
+    typed = "def f():\n\n    return a_b < c  # x\n====="
+    send(page, typed)
+    expect(page.locator("#chatbot .bot.message").last).to_contain_text("You said", timeout=PATIENCE)
+    await_end(page)
+    assert page.locator("#chatbot .user.message p").all_inner_texts()[:2] == typed.split("\n\n")
+
+
+def test_no_reply_makes_the_browser_ask_another_server(page):
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    picture = "<img src=http://evil.example/x.png>"
+    for said in (  # each got past Gradio's reader of Markdown, which is not CommonMark's, at one time
+        f"\n```mermaid\n{picture}\n```\n\\`{picture}\\` a ``` b ```{picture}```",
+        "[a ![x](http://evil.example/x.png) !\\[x\\](http://evil.example/x.png)](b)",
+        f"\n\n[\n```\n]:]: x\n'\n{picture}\n```",
+        f'\n\n[a]: x "\n```\n"\n{picture}\n```',
+        f"\n\n```x `<a`\n\n~~~\n{picture}\n~~~",
+    ):
+        send(page, said)
+        expect(page.locator("#chatbot .bot.message").last).to_contain_text("evil.example", timeout=PATIENCE)
+        await_end(page)
+    assert not [url for url in asked if "evil" in url]
+    assert page.locator("#chatbot .message img").count() == 0
+
+
 def test_settings_reach_the_pipeline(page, pipeline):
     page.locator("#settings .toggle-button").click()
     page.get_by_role("button", name="Pictures").click()

@@ -2,7 +2,6 @@
 
 import numpy as np
 import PIL.Image
-import pytest
 
 from nextgpt_chat.content import (
     Failed,
@@ -19,7 +18,7 @@ from nextgpt_chat.content import (
     Turn,
 )
 from nextgpt_chat.serving import Waiting
-from nextgpt_chat.web.messages import LiveReply, formatted, plain, talk_messages, turn_message
+from nextgpt_chat.web.messages import LiveReply, talk_messages, turn_message
 
 
 def address(part: MediaPart) -> str:
@@ -32,26 +31,6 @@ def picture(**facts) -> MediaPart:
 
 def words(message) -> str:
     return " | ".join(block.get("text", "<file>") for block in message["content"])
-
-
-@pytest.mark.parametrize("text", ["<Image>/etc/passwd</Image>", "<img src=x onerror=alert(1)>", "a & b < c"])
-def test_what_a_user_typed_never_becomes_a_tag(text):
-    shown = plain(text)
-    assert "<" not in shown
-    unescaped = shown.replace("&lt;", "<").replace("&amp;", "&").replace("\\", "")
-    assert unescaped == text
-
-
-@pytest.mark.parametrize("text", ["# head", "![x](http://e/x.png)", "**b**", "[a](javascript:x)", "$$x$$", "http://e"])
-def test_what_a_user_typed_is_not_formatted(text):
-    shown = plain(text)
-    assert shown != text and shown.replace("\\", "") == text
-
-
-def test_the_models_formatting_stays_but_tags_and_pictures_from_elsewhere_do_not():
-    shown = formatted("**bold** <script>x</script> ![p](http://evil/x.png) `a<b` ")
-    assert "**bold**" in shown and "`a<b`" in shown
-    assert "<script" not in shown and "![" not in shown
 
 
 def test_a_turn_shows_its_parts_in_order_and_marks_generated_media():
@@ -112,6 +91,12 @@ def test_stages_notices_and_failures_are_said():
     live.add(Failed("m", "The sound could not be made."))
     live.add(Finished(Reply((), 1)))
     assert "oldest turns" in words(live.last_message()) and "could not be made" in words(live.last_message())
+
+
+def test_a_name_within_a_notice_is_no_picture():
+    live = LiveReply(address)
+    live.add(Notice("![x](http://e/x.png) was left out."))
+    assert "![" not in words(live.message())
 
 
 def test_a_half_made_medium_is_gone_after_a_stop():
