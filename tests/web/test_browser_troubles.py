@@ -42,6 +42,59 @@ def test_a_lost_connection_is_said_and_the_reply_and_the_draft_come_back_with_it
     page.close()
 
 
+def test_a_message_sent_on_a_line_that_is_dead_already_is_still_there_when_it_is_back(line, browser, screen):
+    page, streams = browser.new_page(viewport=screen), []
+    page.on("request", lambda request: streams.append(request) if "/queue/data" in request.url else None)
+    for end in ("requestfinished", "requestfailed"):
+        page.on(end, lambda request: streams.remove(request) if request in streams else None)
+    page.goto(line.address)
+    settled(page)
+    while streams:  # an idle page has none, and does not notice
+        page.wait_for_timeout(100)
+    line.cut()
+    send(page, "did you get\nthis?")
+    expect(page.locator(TOAST).first).to_contain_text("Connection to the server was lost")
+    expect(page.locator("#composer textarea")).to_have_value("did you get\nthis?")
+    with page.expect_navigation():
+        line.mend()
+    settled(page)
+    expect(page.locator("#composer textarea")).to_have_value("did you get\nthis?")
+    page.locator("#composer textarea").press("Enter")
+    expect(page.locator("#chatbot")).to_contain_text("You said: did you get")
+    expect(page.locator("#composer textarea")).to_have_value("")
+    page.close()
+
+
+def test_a_message_that_nobody_has_answered_yet_survives_a_reload(page):
+    page.route("**/queue/join?*", lambda route: None)  # the server never says whether it has it
+    send(page, "still on its way")
+    expect(page.locator("#composer textarea")).to_have_value("")
+    page.locator("#composer textarea").fill("and more")
+    page.unroute_all(behavior="ignoreErrors")
+    page.reload()
+    settled(page)
+    expect(page.locator("#composer textarea")).to_have_value("still on its way\nand more")
+
+
+def test_a_message_that_gradio_refuses_is_given_back_and_one_that_it_takes_is_not(page):
+    def forged(route):
+        told = route.request.post_data_json
+        told["data"][0]["files"] = [{"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}}]
+        route.continue_(post_data=told)
+
+    page.route("**/queue/join?*", forged)
+    with page.expect_request("**/queue/join?*"):
+        send(page, "what is this?")
+    expect(page.locator("#composer textarea")).to_have_value("what is this?")
+    page.unroute_all(behavior="ignoreErrors")
+    page.locator("#composer textarea").press("Enter")
+    expect(page.locator("#chatbot")).to_contain_text("You said: what is this?")
+    expect(page.locator("#composer textarea")).to_have_value("")
+    page.reload()
+    settled(page)
+    expect(page.locator("#composer textarea")).to_have_value("")
+
+
 LATE_END = """() => {
     const fetched = window.fetch.bind(window);
     window.fetch = async (resource, options) => {
