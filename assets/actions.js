@@ -83,8 +83,7 @@ document.addEventListener("click", (event) => {
     event.stopPropagation();
     if (button.name === "edit") return edit(button);
     if (button.name === "dislike" && !button.classList.contains("chosen")) return why(button);
-    const written = composer() ? composer().value : "";
-    trigger("act", { do: button.name, of: button.value, text: button.name === "use" ? written : "" });
+    trigger("act", { do: button.name, of: button.value });
     if (button.name === "use" && composer()) composer().focus();
 }, true);
 

@@ -79,7 +79,7 @@ def build_page(
         timer = gr.Timer(1.0)
 
         talking = Talking(visits, examples, answers)
-        turn = [chatbot, composer, stop, session, panel.talks]
+        turn = [chatbot, composer, stop, session, panel.talks, _build_given(composer)]
         at_sending = (ASSETS / "sent.js").read_text(encoding="utf-8")
         composer.submit(talking.send, [composer, session], turn, js=at_sending, **_PRIVATE, trigger_mode="multiple")
         chatbot.example_select(talking.send_example, [session], turn, **_ONCE)
@@ -92,7 +92,7 @@ def build_page(
             js_on_load=(ASSETS / "actions.js").read_text(encoding="utf-8") + "\n// 'act'",
             apply_default_css=False,
         )
-        acts.act(talking.act, [session], turn, **_SPEAKING)
+        acts.act(talking.act, [session], turn, **_SPEAKING, trigger_mode="multiple")
         stop.click(talking.stop, [session], None, **_AT_ONCE)
 
         waiting = [header, footer, timer, chatbot, *controls.sliders.values(), controls.reply_with]
@@ -159,6 +159,20 @@ def _build_composer(characters: int) -> gr.MultimodalTextbox:
         autofocus=True,
         scale=1,
     )
+
+
+def _build_given(composer: gr.MultimodalTextbox) -> gr.HTML:
+    """What handlers give to the composer: only the browser knows what is in it by then, and it shows none of this."""
+    given = gr.HTML(
+        None,
+        html_template="",
+        elem_id="given",
+        js_on_load="watch('value', () => trigger('given'))",
+        apply_default_css=False,
+    )
+    beside = (ASSETS / "given.js").read_text(encoding="utf-8")
+    given.given(None, [given, composer], [composer], js=beside, **_AT_ONCE)
+    return given
 
 
 def _build_camera() -> gr.HTML:

@@ -1,5 +1,6 @@
 """In a real browser: what can be done with a message and with a medium that was made."""
 
+import PIL.Image
 import pytest
 from chat_page import PATIENCE, await_end, expect, send
 
@@ -27,6 +28,46 @@ def test_an_earlier_message_is_changed_where_it_stands(page):
     await_end(page)
     expect(page.locator("#chatbot")).not_to_contain_text("second")
     expect(page.locator("#chatbot [data-testid=user]", has_text="other words")).to_have_count(1)
+
+
+def edit(page, words):
+    page.locator("#chatbot button.act[name=edit]").last.click()
+    page.locator("form.edit textarea").fill(words)
+    page.locator("form.edit textarea").press("Enter")
+
+
+def test_changed_words_that_get_no_reply_go_beside_what_is_in_the_composer(page, slow, tmp_path):
+    send(page, "draw a car")
+    expect(page.locator("#chatbot figure.image img")).to_be_visible()
+    await_end(page)
+    PIL.Image.new("RGB", (30, 20), "red").save(tmp_path / "mine.png")
+    page.locator("#composer input[type=file]").first.set_input_files(str(tmp_path / "mine.png"))
+    expect(page.locator("#composer .thumbnail-item")).to_have_count(1)
+    edit(page, "draw a car and many words")
+    expect(page.locator("#chatbot")).to_contain_text("word2")
+    page.locator("#composer textarea").fill("written meanwhile")
+    edit(page, "draw it again")
+    expect(page.locator(".toast-body").first).to_contain_text("still being made")
+    expect(page.locator("#composer textarea")).to_have_value("draw it again\nwritten meanwhile")
+    expect(page.locator("#composer .thumbnail-item")).to_have_count(1)
+    page.locator("#stop").click()
+    await_end(page)
+
+
+def test_a_reply_can_be_rated_and_its_picture_used_while_another_one_is_made(page, slow):
+    send(page, "draw a car")
+    expect(page.locator("#chatbot figure.image img")).to_be_visible()
+    await_end(page)
+    page.locator("#chatbot figure.image summary").click()
+    page.locator("#chatbot figure.image").get_by_role("button", name="another seed").click()
+    expect(page.locator("#chatbot .making")).to_be_visible()
+    page.locator("#chatbot button.act[name=like]").click()
+    page.locator("#chatbot button.act[name=use]").first.click()
+    expect(page.locator("#chatbot button.act.chosen")).to_have_text("Good")
+    expect(page.locator("#composer .thumbnail-item")).to_have_count(1)
+    expect(page.locator("#stop")).to_be_visible()
+    page.locator("#stop").click()
+    await_end(page)
 
 
 def test_a_picture_says_how_it_was_made_and_is_made_again_beside_itself(page, screen):

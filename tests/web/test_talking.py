@@ -38,6 +38,12 @@ def composers(handlers, message, *files):
     return [update[1] for update in handlers.send({"text": message, "files": list(files)}, None)]
 
 
+def given(update):
+    """Words and files that an update gives to the composer."""
+    back = update[5]
+    return None if back == gr.skip() else (back["text"], [file["path"] for file in back["files"]])
+
+
 def test_files_leave_the_composer_by_more_than_one_update_and_then_it_is_left_alone(handlers, monkeypatch, note):
     monkeypatch.setattr(talking, "EMPTYING_SECONDS", 1e9)
     updates = composers(handlers, "draw it", note)
@@ -52,8 +58,9 @@ def test_what_is_written_after_a_message_of_words_alone_is_left_alone(handlers):
 
 def test_what_fails_goes_back_to_the_composer_even_at_once(handlers, monkeypatch, note):
     monkeypatch.setattr(talking, "EMPTYING_SECONDS", 1e9)
-    assert composers(handlers, "crash", note)[-1] == {"text": "crash", "files": [note]}
-    assert composers(handlers, "crash")[-1] == {"text": "crash", "files": []}
+    for files in ([note], []):
+        *_, last = handlers.send({"text": "crash", "files": files}, None)
+        assert given(last) == ("crash", files) and last[1] == gr.skip()
 
 
 @pytest.mark.parametrize("again", [("draw it", True), ("", True), ("", False)])
@@ -72,13 +79,14 @@ def test_enter_pressed_twice_says_a_message_once(handlers, monkeypatch, note, ag
 def test_a_message_given_back_is_not_emptied_by_the_one_before(handlers, monkeypatch, note):
     monkeypatch.setattr(talking, "EMPTYING_SECONDS", 1.5)  # on busy cores the second update may come after 0.4
     request = gr.Request(session_hash="page")
-    shown, began, seen = dict(EMPTY), threading.Event(), []
+    began, seen = threading.Event(), []
 
     def follow(message):
         for update in handlers.send({"text": message, "files": [note]}, None, request):
             if update[1] != gr.skip():
-                shown.update(update[1])
                 seen.append((message, update[1]["text"]))
+            if given(update):
+                seen.append((message, given(update)[0]))
             began.set()
 
     first = threading.Thread(target=follow, args=("draw it",))
@@ -87,4 +95,66 @@ def test_a_message_given_back_is_not_emptied_by_the_one_before(handlers, monkeyp
     follow("and a sound")
     first.join()
     assert seen.count(("draw it", "")) > 1 and seen[-1] == ("and a sound", "and a sound")
-    assert shown["text"] == "and a sound"
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What the page is told."""
+    said = []
+    for way in ("Info", "Warning"):
+        monkeypatch.setattr(gr, way, lambda words, **_: said.append(words))
+    return said
+
+
+PAGE = gr.Request(session_hash="page")
+
+
+def press(handlers, do, of=0, text=""):
+    """The updates of a press on a button in a message."""
+    return handlers.act(gr.EventData(None, {"do": do, "of": str(of), "text": text}), None, PAGE)
+
+
+@pytest.fixture
+def waiting(handlers):
+    """A talk of one message and its reply, and another visitor's turn, which comes first from now on."""
+    list(handlers.send({"text": "hello", "files": []}, None, PAGE))
+    other = handlers.send({"text": "many words", "files": []}, None, gr.Request(session_hash="other"))
+    next(other), next(other)
+    yield
+    other.close()
+
+
+def test_an_edit_that_is_stopped_before_its_reply_gives_its_words_to_the_composer(handlers, waiting, said):
+    edit = press(handlers, "edit", text="other words")
+    next(edit), next(edit)
+    handlers.stop(None, PAGE)
+    *_, last = edit
+    assert given(last) == ("other words", [])
+    assert said == ["Stopped before the reply began; your message is back in the box."]
+    assert "hello" in str(last[0]) and "other words" not in str(last[0])
+
+
+def test_a_retry_that_is_stopped_before_its_reply_is_only_said_to_be_stopped(handlers, waiting, said):
+    retry = handlers.retry(None, PAGE)
+    next(retry), next(retry)
+    handlers.stop(None, PAGE)
+    *_, last = retry
+    assert given(last) is None and said == ["Stopped."]
+
+
+def test_an_edit_that_is_refused_gives_its_words_to_the_composer(handlers, waiting, said):
+    first = press(handlers, "edit", text="other words")
+    next(first), next(first)
+    *_, last = press(handlers, "edit", text="yet others")
+    assert given(last) == ("yet others", []) and "still being made" in said[0]
+    first.close()
+
+
+def test_a_reply_that_is_rated_while_the_next_one_is_made_shows_it_at_once(handlers, waiting):
+    following = handlers.send({"text": "and more", "files": []}, None, PAGE)
+    next(following), next(following)
+    list(press(handlers, "like", 1))
+    handlers.stop(None, PAGE)
+    shown = next(following)[0]
+    assert 'class="act chosen" name="like"' in str(shown[1])
+    following.close()

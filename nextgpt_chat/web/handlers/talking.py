@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.data_classes import FileData
 
 from ...content import Event
 from ...errors import NextGPTError
@@ -31,8 +32,32 @@ EMPTYING_SECONDS = 0.4
 away by itself (assets/sent.js). Gradio's page applies an update to the one before it, in place: where both came before
 it had drawn the first (at a page that is still loading), the composer kept what had been sent."""
 
-Updates = tuple[Any, Any, Any, Any, Any]
-"""For chatbot, composer, stop, session id, list of talks."""
+Updates = tuple[Any, Any, Any, Any, Any, Any]
+"""For chatbot, composer, stop, session id, list of talks, what is given to the composer."""
+
+
+def updates(
+    session: Session,
+    chatbot: Any = None,
+    composer: Any = None,
+    stop: bool | None = None,
+    talks: str | None = None,
+    given: dict[str, Any] | None = None,
+) -> Updates:
+    """``stop``: whether its button is shown; ``given``: see :func:`beside`. What is None stays as it is."""
+    button = None if stop is None else gr.update(visible=stop)
+    chatbot, composer, button, talks, given = (
+        gr.skip() if one is None else one for one in (chatbot, composer, button, talks, given)
+    )
+    return chatbot, composer, button, session.id, talks, given
+
+
+def beside(text: str, files: Sequence[str | Path] = ()) -> dict[str, Any] | None:
+    """Words and files that the page puts beside what stands in the composer by then (assets/given.js)."""
+    if not text and not files:
+        return None
+    # The time makes the same, given twice, news again.
+    return {"text": text, "files": [FileData(path=str(file)).model_dump() for file in files], "at": time.monotonic()}
 
 
 class Talking:
@@ -53,7 +78,7 @@ class Talking:
         """A message from the composer; None is Enter pressed once more (assets/sent.js)."""
         session = self.visits.session(session_id, request)
         if message is None:
-            yield gr.skip(), gr.skip(), gr.skip(), session.id, gr.skip()
+            yield updates(session)
             return
         text, files = message.get("text") or "", list(message.get("files") or [])
         said = (text, tuple(map(str, files)))
@@ -61,7 +86,7 @@ class Talking:
             saying = self._saying.setdefault(session.id, said)
             first = saying is said
         if not first and said in (saying, ("", saying[1]), ("", ())):  # Enter was pressed twice: it is being answered
-            yield gr.skip(), gr.skip(), gr.skip(), session.id, gr.skip()
+            yield updates(session)
             return
         try:
             yield from self._turn(session, lambda: self.service.send(session, text, files), text, files)
@@ -77,7 +102,7 @@ class Talking:
         words = chosen.value.get("text") if isinstance(chosen.value, dict) else None
         example = next((one for one in self.examples if one.text == words), None)
         if example is None:
-            yield gr.skip(), gr.skip(), gr.skip(), session.id, gr.skip()
+            yield updates(session)
             return
         files = [str(path) for path in example.files]
         notice = texts_in(session.language).made_beforehand
@@ -106,19 +131,18 @@ class Talking:
             how = do.removeprefix("compare-")
             yield from self._turn(session, lambda: self.service.compare(session, _number(of), how))
         elif do == "use":
-            yield self._use(session, of, text)
+            yield self._use(session, of)
         else:
             yield self._rate(session, _number(of), do, text)
 
-    def _use(self, session: Session, part_id: str, text: str) -> Updates:
-        """A medium goes into the composer, beside what is written there."""
-        back: Any = gr.skip()
+    def _use(self, session: Session, part_id: str) -> Updates:
+        """A medium goes into the composer, beside what stands there."""
+        back = None
         try:
-            part = find_part(session.conversation.turns, part_id)
-            back = {"text": text, "files": [str(session.files.path_of(part))]}
+            back = beside("", [session.files.path_of(find_part(session.conversation.turns, part_id))])
         except NextGPTError as error:
             tell(error, session.language)
-        return gr.skip(), back, gr.skip(), session.id, gr.skip()
+        return updates(session, given=back)
 
     def _rate(self, session: Session, index: int, do: str, reason: str) -> Updates:
         """Pressed once more, a thumb is taken back."""
@@ -129,8 +153,7 @@ class Talking:
                 self.service.rate(session, index, None if was and was[0] is liked else liked, reason)
         except NextGPTError as error:
             tell(error, session.language)
-        shown = gr.skip() if session.busy else messages_of(session)
-        return shown, gr.skip(), gr.skip(), session.id, gr.skip()
+        return updates(session, None if session.busy else messages_of(session))
 
     def undo(self, session_id: str | None, request: gr.Request = None) -> Updates:
         session = self.visits.session(session_id, request)
@@ -139,11 +162,11 @@ class Talking:
         except NextGPTError as error:
             tell(error, session.language)
             turn = None
-        back: Any = gr.skip()
+        back = None
         if turn is not None:
-            back = {"text": words_of(turn), "files": [str(session.files.path_of(part)) for part in turn.media]}
-        talk = gr.skip() if session.busy else messages_of(session)
-        return talk, back, gr.skip(), session.id, talk_list(self.service, session)
+            back = beside(words_of(turn), [session.files.path_of(part) for part in turn.media])
+        talk = None if session.busy else messages_of(session)
+        return updates(session, talk, talks=talk_list(self.service, session), given=back)
 
     def clear(self, session_id: str | None, request: gr.Request = None) -> Updates:
         """The talk is deleted; the page asked before."""
@@ -152,8 +175,7 @@ class Talking:
             self.service.clear(session)
         except NextGPTError as error:
             tell(error, session.language)
-        stop = gr.update(visible=session.busy)
-        return messages_of(session), gr.skip(), stop, session.id, talk_list(self.service, session)
+        return updates(session, messages_of(session), stop=session.busy, talks=talk_list(self.service, session))
 
     def stop(self, session_id: str | None, request: gr.Request = None) -> None:
         self.service.stop(self.visits.session(session_id, request))
@@ -164,7 +186,7 @@ class Talking:
         talk = session.talk
         job = talk.job
         if job is None:
-            yield messages_of(session), gr.skip(), gr.update(visible=False), session.id, gr.skip()
+            yield updates(session, messages_of(session), stop=False)
         else:
             yield from self._watch(session, talk, job)
 
@@ -180,55 +202,58 @@ class Talking:
         of the message that is said or made anew."""
         talk = session.talk
         fresh = bool(text or files) and at is None
-        written = {"text": text, "files": list(files)} if fresh else gr.skip()
-        left = _emptied() if fresh and files else gr.skip
+        written = beside(text, files)
+        left = _emptied() if fresh and files else lambda: None
         if not session.busy:
-            yield _echo(session, text, files, at), left(), gr.update(visible=True), session.id, gr.skip()
+            yield updates(session, _echo(session, text, files, at), left(), stop=True)
         try:
             job = begin()
         except Exception as error:
             tell(error, session.language)
             if session.busy and fresh:  # the files of the message before may be taken out of the composer still
                 time.sleep(EMPTYING_SECONDS)
-            shown = gr.skip() if session.busy else messages_of(session)
-            yield shown, written, gr.update(visible=session.busy), session.id, gr.skip()
+            yield updates(session, None if session.busy else messages_of(session), stop=session.busy, given=written)
             return
         yield from self._watch(session, talk, job, written, left)
 
     def _watch(
-        self, session: Session, talk: OpenTalk, job: Job, written: Any = None, left: Callable[[], Any] = gr.skip
+        self,
+        session: Session,
+        talk: OpenTalk,
+        job: Job,
+        written: dict[str, Any] | None = None,
+        left: Callable[[], Any] = lambda: None,
     ) -> Iterator[Updates]:
         """The reply in the making, until it is made or the page shows another talk. ``written`` goes back to the
-        composer where no reply comes of it, else what is ``left`` there."""
-        written = gr.skip() if written is None else written
+        composer where no reply comes of it; ``left``: what the composer is updated with until then."""
         address = address_of(talk)
         say = texts_in(session.language)
         live = LiveReply(address, say)
-        with talk.lock:
-            history = talk_messages(job.turns, talk.shown, address, talk.notices, talk.ratings, say)
-        listed = talk_list(self.service, session)
+        listed: str | None = talk_list(self.service, session)
         # Without an owner nobody could come back to a reply: it ends with the page.
         events = job.events() if talk.owner is None else job.watch()
         try:
             for message in throttled(events, live, lambda: session.talk is talk):
                 talk.flush()
-                yield [*history, message], left(), gr.update(visible=True), session.id, listed
-                listed = gr.skip()
+                with talk.lock:  # what is rated meanwhile shows at once
+                    history = talk_messages(job.turns, talk.shown, address, talk.notices, talk.ratings, say)
+                yield updates(session, [*history, message], left(), stop=True, talks=listed)
+                listed = None
         except Exception as error:
             tell(error, session.language)
         finally:
             events.close()
         if session.talk is not talk:
             return
-        if job.undone:
-            if job.error is None:
-                gr.Info(say.stopped if job.remakes else say.stopped_early)
-        else:
+        composer = None
+        if not job.undone:
             if not job.remakes:
                 _keep(talk, job, live, say)
-            written = left()
-        stop = gr.update(visible=session.busy)
-        yield messages_of(session), written, stop, session.id, talk_list(self.service, session)
+            composer, written = left(), None
+        elif job.error is None:
+            gr.Info(say.stopped_early if written else say.stopped)
+        listed = talk_list(self.service, session)
+        yield updates(session, messages_of(session), composer, session.busy, listed, written)
 
 
 def throttled(
@@ -264,7 +289,7 @@ def _keep(talk: OpenTalk, job: Job, live: LiveReply, say: Texts) -> None:
 def _emptied() -> Callable[[], Any]:
     """What the composer is updated with after files were sent: empty at first, then left as it is."""
     until = time.monotonic() + EMPTYING_SECONDS
-    return lambda: {"text": "", "files": []} if time.monotonic() < until else gr.skip()
+    return lambda: {"text": "", "files": []} if time.monotonic() < until else None
 
 
 def _number(text: str) -> int:
