@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 class Session:
     """An open talk and the user's settings. ``owner``: whose talks it may open; None where none are kept.
 
-    ``search``: words that the list of talks is to have, as the page was asked. ``language``: tag of the one that the
-    browser asks for.
+    ``attached``: files of media that go into a message, perhaps one of another talk. ``search``: words that the list
+    of talks is to have, as the page was asked. ``language``: tag of the one that the browser asks for.
     """
 
-    def __init__(self, talk: OpenTalk) -> None:
+    def __init__(self, talk: OpenTalk, root: Path) -> None:
         self.id = secrets.token_urlsafe(24)
         self.owner = talk.owner
         self.talk = talk
+        self.attached = MediaFiles(root)
         self.settings = GenerationSettings()
         self.modalities: frozenset[str] | None = None  # None: the model decides
         self.search = ""
@@ -62,6 +63,7 @@ class Session:
     def close(self) -> None:
         """Ends it. A talk that is kept stays, and a reply that is being made in it is made to its end."""
         self.closed = True
+        self.attached.remove()
         if self.owner is None:
             self.talk.close()
 
@@ -69,7 +71,7 @@ class Session:
 class SessionStore:
     """Sessions by id, at most ``capacity``: the one unused for longest is closed first (running ones stay).
 
-    ``root``: folder for the files of talks that are not kept.
+    ``root``: folder for the files of talks that are not kept, and for what is attached.
     """
 
     def __init__(self, root: Path, limits: Limits, capacity: int = 1000) -> None:
@@ -87,7 +89,7 @@ class SessionStore:
         return OpenTalk(self.root, self.limits, owner)
 
     def create(self, owner: str | None = None) -> Session:
-        session = Session(self.new_talk(owner))
+        session = Session(self.new_talk(owner), self.root)
         with self._lock:
             self._sessions[session.id] = session
             excess = len(self._sessions) - self.capacity

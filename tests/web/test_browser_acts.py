@@ -2,7 +2,7 @@
 
 import PIL.Image
 import pytest
-from chat_page import PATIENCE, await_end, expect, send
+from chat_page import PATIENCE, await_end, expect, send, show_talks
 
 pytestmark = pytest.mark.browser
 
@@ -99,6 +99,24 @@ def test_a_picture_goes_into_the_next_message_beside_what_is_written(page):
     expect(page.locator("#composer textarea")).to_have_value("what is this?")
     page.locator("#composer textarea").press("Enter")
     expect(page.locator("#chatbot")).to_contain_text("I got image.", timeout=PATIENCE)
+
+
+def test_a_picture_goes_with_what_is_attached_into_a_message_of_another_talk(page, tmp_path):
+    send(page, "draw a car")
+    expect(page.locator("#chatbot figure.image")).to_have_count(1)
+    await_end(page)
+    PIL.Image.new("RGB", (30, 20), "red").save(tmp_path / "mine.png")
+    page.locator("#composer input[type=file]").first.set_input_files(str(tmp_path / "mine.png"))
+    expect(page.locator("#composer .thumbnail-item")).to_have_count(1)
+    page.locator("#chatbot button.act[name=use]").click()
+    expect(page.locator("#composer .thumbnail-item")).to_have_count(2)
+    show_talks(page)
+    page.locator("#new-talk").click()
+    expect(page.locator("#chatbot figure.image")).to_have_count(0)
+    page.locator("#composer textarea").press("Enter")
+    expect(page.locator("#chatbot")).to_contain_text("I got image, image.")
+    alts = page.locator("#chatbot .user.message figure.image img")
+    assert [alts.nth(at).get_attribute("alt") for at in range(2)] == ["mine.png", "a red car (image).png"]
 
 
 def test_a_reply_is_rated_with_a_reason_that_is_there_after_a_reload(page):

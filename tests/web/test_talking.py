@@ -1,13 +1,16 @@
 """What each update of a turn does to the page, without a browser."""
 
 import threading
+from pathlib import Path
 
 import gradio as gr
 import numpy as np
 import pytest
 import soundfile
 
+from nextgpt_chat.content import Image, MediaPart
 from nextgpt_chat.serving import ChatService, DataFolder, Runner, TalkStore
+from nextgpt_chat.serving.media_files import MediaFiles
 from nextgpt_chat.web.answers import Answers
 from nextgpt_chat.web.handlers import Talking, Visits, talking
 from tests.fake_pipeline import FakePipeline
@@ -148,6 +151,39 @@ def test_an_edit_that_is_refused_gives_its_words_to_the_composer(handlers, waiti
     *_, last = press(handlers, "edit", text="yet others")
     assert given(last) == ("yet others", []) and "still being made" in said[0]
     first.close()
+
+
+def test_a_medium_that_is_used_goes_into_a_message_of_another_talk_under_a_name_to_read(handlers, note):
+    list(handlers.send({"text": "draw it", "files": [note]}, None, PAGE))
+    session = handlers.visits.session(None, PAGE)
+    (picture,) = session.conversation.turns[1].media
+    _, (used,) = given(*press(handlers, "use", picture.id))
+    assert Path(used).name == f"{picture.caption}.png"
+    _, (again,) = given(*press(handlers, "use", picture.id))
+    assert again == used
+    text, (taken_back,) = given(handlers.undo(None, PAGE))
+    assert text == "draw it" and Path(taken_back).name == "note.wav"
+    handlers.clear(None, PAGE)
+    list(handlers.send({"text": "", "files": [used, taken_back]}, None, PAGE))
+    assert [part.name for part in session.conversation.turns[0].media] == [f"{picture.caption}.png", "note.wav"]
+    handlers.service.sessions.close(session.id)
+    assert not Path(used).exists() and not Path(taken_back).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "caption", "called"),
+    [
+        ("photo.one.jpg", "a car", "photo.one.png"),
+        ("", "a red car. It is big", "a red car. It is big.png"),
+        ("", 'x/../"<y>\ud800', "x .. y.png"),
+        ("..", "", "Bild.png"),
+        ("", "🚗" * 99 + "é" * 99, "é" * 60 + ".png"),
+    ],
+)
+def test_a_medium_to_be_sent_is_called_by_a_harmless_name(tmp_path, name, caption, called):
+    part = MediaPart(Image(np.zeros((4, 4, 3), np.uint8)), name=name, caption=caption)
+    path = MediaFiles(tmp_path).named_path_of(part, "Bild")
+    assert path.name == called and path.is_file()
 
 
 def test_a_reply_that_is_rated_while_the_next_one_is_made_shows_it_at_once(handlers, waiting):

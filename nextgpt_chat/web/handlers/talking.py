@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import FileData
 
-from ...content import Event
+from ...content import Event, MediaPart
 from ...errors import NextGPTError
 from ...serving import Job, OpenTalk, Session, Waiting
 from ...serving.variations import find_part
@@ -139,7 +139,7 @@ class Talking:
         """A medium goes into the composer, beside what stands there."""
         back = None
         try:
-            back = beside("", [session.files.path_of(find_part(session.conversation.turns, part_id))])
+            back = beside("", [_attached(session, find_part(session.conversation.turns, part_id))])
         except NextGPTError as error:
             tell(error, session.language)
         return updates(session, given=back)
@@ -164,7 +164,7 @@ class Talking:
             turn = None
         back = None
         if turn is not None:
-            back = beside(words_of(turn), [session.files.path_of(part) for part in turn.media])
+            back = beside(words_of(turn), [_attached(session, part) for part in turn.media])
         talk = None if session.busy else messages_of(session)
         return updates(session, talk, talks=talk_list(self.service, session), given=back)
 
@@ -290,6 +290,11 @@ def _emptied() -> Callable[[], Any]:
     """What the composer is updated with after files were sent: empty at first, then left as it is."""
     until = time.monotonic() + EMPTYING_SECONDS
     return lambda: {"text": "", "files": []} if time.monotonic() < until else None
+
+
+def _attached(session: Session, part: MediaPart) -> Path:
+    """A file of a medium of the talk that can be sent with a message, of this talk or another."""
+    return session.attached.named_path_of(part, texts_in(session.language).nouns[part.kind])
 
 
 def _number(text: str) -> int:
