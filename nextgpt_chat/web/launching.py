@@ -137,6 +137,8 @@ def launch_arguments(app: App) -> dict[str, Any]:
         "share": options.share,
         "mcp_server": options.mcp,
         "max_file_size": options.max_file_size * 1_000_000,
+        # Each page that follows a reply has a thread of Gradio's most of the time; the page itself comes from others.
+        "max_threads": 40 + 4 * options.queue_size,
         "theme": theme(),
         "css_paths": [ASSETS / "style.css"],
         "js": (ASSETS / "line.js").read_text(encoding="utf-8"),

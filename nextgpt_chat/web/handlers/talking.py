@@ -27,6 +27,10 @@ from .visits import Visits, messages_of, tell
 UPDATES_PER_SECOND = 15
 """Tokens come faster; a person cannot read faster."""
 
+STILL_SECONDS = 1.0
+"""After so long the page is told once more what has not changed: only between updates do others get the thread, and is
+a page that has gone away let go."""
+
 EMPTYING_SECONDS = 0.4
 """For so long after a message with files is sent, each update empties the composer anew; its words alone the page takes
 away by itself (assets/sent.js). Gradio's page applies an update to the one before it, in place: where both came before
@@ -262,16 +266,18 @@ def throttled(
     wanted: Callable[[], bool] = lambda: True,
     per_second: float = UPDATES_PER_SECOND,
 ) -> Iterator[Message]:
-    """The reply in the making, whenever it has changed, at most so often; until it is not ``wanted`` any more."""
+    """The reply in the making, whenever it has changed, at most so often, and every STILL_SECONDS; until it is not
+    ``wanted`` any more."""
     shown, at = None, 0.0
     for event in events:
         if not wanted():
             return
         live.add(event)
-        if time.monotonic() - at < 1 / per_second:
+        since = time.monotonic() - at
+        if since < 1 / per_second:
             continue
         message = live.message()
-        if message != shown:
+        if message != shown or since >= STILL_SECONDS:
             yield message
             shown, at = message, time.monotonic()
 
