@@ -145,6 +145,20 @@ def test_a_retry_that_is_stopped_before_its_reply_is_only_said_to_be_stopped(han
     assert given(last) is None and said == ["Stopped."]
 
 
+def test_a_page_that_is_loaded_again_gets_the_message_back_that_is_stopped_before_its_reply(
+    handlers, waiting, said, note
+):
+    sent = handlers.send({"text": "and more", "files": [note]}, None, PAGE)
+    next(sent), next(sent)
+    followed = handlers.follow(None, PAGE)
+    next(followed)
+    handlers.stop(None, PAGE)
+    *_, last = followed
+    text, (path,) = given(last)
+    assert text == "and more" and Path(path).name == "note.wav" and "back in the box" in said[0]
+    sent.close()
+
+
 def test_an_edit_that_is_refused_gives_its_words_to_the_composer(handlers, waiting, said):
     first = press(handlers, "edit", text="other words")
     next(first), next(first)

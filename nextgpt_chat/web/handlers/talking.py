@@ -254,8 +254,10 @@ class Talking:
             if not job.remakes:
                 _keep(talk, job, live, say)
             composer, written = left(), None
-        elif job.error is None:
-            gr.Info(say.stopped_early if written else say.stopped)
+        else:
+            written = written or _unsaid(session, talk, job)
+            if job.error is None:
+                gr.Info(say.stopped_early if written else say.stopped)
         listed = talk_list(self.service, session)
         yield updates(session, messages_of(session), composer, session.busy, listed, written)
 
@@ -301,6 +303,15 @@ def _emptied() -> Callable[[], Any]:
 def _attached(session: Session, part: MediaPart) -> Path:
     """A file of a medium of the talk that can be sent with a message, of this talk or another."""
     return session.attached.named_path_of(part, texts_in(session.language).nouns[part.kind])
+
+
+def _unsaid(session: Session, talk: OpenTalk, job: Job) -> dict[str, Any] | None:
+    """The message of a job that came to nothing, where the talk does not have it any more: for a page that only
+    followed the job, perhaps the one that sent it, loaded again."""
+    said = job.turns[-1]
+    if said.role != "user" or any(turn is said for turn in talk.conversation.turns):
+        return None
+    return beside(words_of(said), [_attached(session, part) for part in said.media])
 
 
 def _number(text: str) -> int:
