@@ -54,6 +54,16 @@ def test_changed_words_that_get_no_reply_go_beside_what_is_in_the_composer(page,
     await_end(page)
 
 
+def test_changed_words_that_cannot_be_delivered_go_into_the_composer(page):
+    send(page, "hello")
+    expect(page.locator("#chatbot")).to_contain_text("You said: hello")
+    await_end(page)
+    page.route("**/queue/join?*", lambda route: route.fulfill(status=503, json={"detail": "full"}))
+    edit(page, "other words")
+    expect(page.locator("#composer textarea")).to_have_value("other words")
+    expect(page.locator("#chatbot")).to_contain_text("You said: hello")
+
+
 def test_a_reply_can_be_rated_and_its_picture_used_while_another_one_is_made(page, slow):
     send(page, "draw a car")
     expect(page.locator("#chatbot figure.image img")).to_be_visible()
