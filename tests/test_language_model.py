@@ -220,6 +220,47 @@ def test_cancel_takes_effect_within_one_token(model):
     assert len(model.prefixes) == 1  # what was computed is kept
 
 
+def test_cancel_takes_effect_between_two_blocks_of_the_prompt_and_the_read_ones_are_kept(model):
+    embeds, keys = prompt_of(model, "one two three four five six seven eight nine ten eleven twelve")
+    read, states = [], model.states
+    model.states = lambda embeds, *a, **k: (read.append(embeds.shape[1]), states(embeds, *a, **k))[1]
+    steps = list(model.generate(embeds, GREEDY, should_stop=lambda: len(read) == 2, keys=keys))
+    assert [(step.reason, step.ids) for step in steps] == [("cancelled", ())]
+    assert len(read) == 2 < len(keys) // 4
+    assert model.prefixes.positions == sum(read)
+
+
+def test_a_pass_that_fails_leaves_no_cache_of_unequal_layers(model):
+    embeds, keys = prompt_of(model)
+    Script(model, model.text.encode("one two three four five six seven eight nine ten"))
+    states, calls = model.states, []
+
+    def failing(*given, **named):
+        calls.append(1)
+        if len(calls) > len(keys) // 4 + 3:
+            raise torch.OutOfMemoryError("full")
+        return states(*given, **named)
+
+    model.states = failing
+    with pytest.raises(torch.OutOfMemoryError):
+        list(model.generate(embeds, GREEDY, keys=keys))
+    assert len(model.prefixes) == 0
+
+
+def test_a_cropped_cache_holds_no_more_memory_than_its_positions(model):
+    run(model)
+    layer = model.prefixes._entries[0].cache.layers[0]
+    assert layer.keys.untyped_storage().nbytes() == layer.keys.numel() * layer.keys.element_size()
+
+
+def test_a_byte_that_fits_nowhere_costs_no_words_after_it(model):
+    text = model.text
+    stray = text.encode("日")[-1]
+    Script(model, [*text.encode("Yes é"), stray, *text.extend(" a red car")])
+    said = text_of(run(model))
+    assert said.startswith("Yes é") and said.endswith(" a red car")
+
+
 def test_a_closed_generator_keeps_a_consistent_cache(model):
     embeds, keys = prompt_of(model)
     steps = model.generate(embeds, TextSettings(temperature=2.0, top_p=1.0), keys=keys, generator=seeded())

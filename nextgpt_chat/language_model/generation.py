@@ -82,10 +82,9 @@ class ReplyRun:
 
     def steps(self, should_stop: Callable[[], bool]) -> Iterator[Step]:
         """Sample until a stop, a limit or a cancel."""
-        if should_stop():
+        if not self._read_prompt(should_stop):
             yield Ended("cancelled", ())
             return
-        self._read_prompt()
         while True:
             if should_stop():
                 yield from self._flush()
@@ -132,20 +131,27 @@ class ReplyRun:
         self.cache = None
 
     @torch.no_grad()
-    def _read_prompt(self) -> None:
+    def _read_prompt(self, should_stop: Callable[[], bool]) -> bool:
+        """False where it was stopped between two blocks; those before are kept for the next reply."""
         cache, known = self.model.prefixes.take(self.keys) if self.keys is not None else (None, 0)
         cache = self.model.new_cache() if cache is None else cache
         whole = known // BLOCK * BLOCK
         if whole < known:
             crop(cache, whole)
         for start in range(whole, self.prompt.shape[1], BLOCK):
+            if should_stop():
+                self.cache = cache
+                return False
             states = self.model.states(self.prompt[:, start : start + BLOCK], cache=cache)
         self.cache, self.row = cache, self.model.logits(states[:, -1])[0]
+        return True
 
     @torch.no_grad()
     def _feed(self, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
         embeddings = self.model.embed(list(ids))[None]
-        states = self.model.states(embeddings, cache=self.cache)
+        cache, self.cache = self.cache, None  # where this fails, its layers differ in length: nothing to be kept
+        states = self.model.states(embeddings, cache=cache)
+        self.cache = cache
         self.fed += ids
         self.row = self.model.logits(states[:, -1])[0]
         return states, embeddings

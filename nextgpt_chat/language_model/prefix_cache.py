@@ -77,10 +77,13 @@ class PrefixCache:
 
 
 def crop(cache: Any, length: int) -> None:
-    """Shorten a transformers cache to ``length`` positions, in place."""
+    """Shorten a transformers cache to ``length`` positions, in place, and free the memory of the others."""
     surplus = cache.get_seq_length() - length
     if surplus > 0:
         cache.crop(-surplus)
+        for layer in cache.layers:
+            if layer.is_initialized:  # transformers leaves views, which hold the whole
+                layer.keys, layer.values = layer.keys.clone(), layer.values.clone()
 
 
 def can_crop(cache: Any) -> bool:

@@ -91,7 +91,12 @@ class TextStream:
         return length
 
     def _show(self, text: str) -> str:
-        if not text.startswith(self._shown):  # a held-back character changed its shape; never take words back
-            return ""
-        fresh, self._shown = text[len(self._shown) :], text
+        if text.startswith(self._shown):
+            fresh, self._shown = text[len(self._shown) :], text
+            return fresh
+        # Words are never taken back. One byte that fits nowhere turns the whole run of bytes around it, what was shown
+        # of it too, into U+FFFD; what comes after it goes on.
+        fresh = "" if self._shown.startswith(text) else text.rpartition(_UNFINISHED)[2]
+        if fresh:
+            self._shown = text
         return fresh
