@@ -101,6 +101,7 @@ class Making:
         try:
             yield from self._events()
         except torch.OutOfMemoryError as error:
+            free_memory(self._with.model)
             raise NextGPTError(
                 "There was not enough memory to read this talk and to write the reply. Start a new talk, or one with "
                 f"fewer and shorter media; {_SMALLER_PLAN}"
@@ -118,8 +119,11 @@ class Making:
             )
         began = time.perf_counter()
         media = prompt.media
-        if media:
-            self._with.model.encode_media(media)  # remembered there
+        for one in media:
+            if self._should_stop():
+                self.cancelled = True
+                return
+            self._with.model.encode_media([one])  # remembered there
         unknown = self._shows_unknown(media)
         self._spend("encode", began)
         if unknown:
@@ -134,11 +138,9 @@ class Making:
     # --- prompt ------------------------------------------------------------------------------------------------
 
     def _prompt(self) -> Prompt:
-        """The talk within the context, room left for the reply: its words, or a quarter, and every signal token."""
-        context = self._with.context
-        signals = sum(len(ids) for ids in self._with.model.language_model.signals.groups.values())
-        room = max(min(self._request.settings.text.max_new_tokens or context, context // 4), signals + 1)
-        return self._with.template.fit(self._request.turns, max(1, context - room))
+        """The talk within the context, room left for the reply."""
+        room = room_for_reply(self._with, self._request)
+        return self._with.template.fit(self._request.turns, max(1, self._with.context - room))
 
     def _shows_unknown(self, seen: Collection[Media]) -> bool:
         """Whether the user's last turn brings a medium, of those in the prompt, that the model's world has not."""
@@ -241,6 +243,8 @@ class Making:
         return _SENTENCE_END.split(words)[-1] if words else self._caption or self._request.turns[-1].text
 
     def _failed(self, ident: str, kind: str, error: Exception) -> Failed:
+        if isinstance(error, torch.OutOfMemoryError):
+            free_memory(self._with.model)
         message = failure_message(kind, error)
         self._notices.append(message)
         return Failed(ident, message)
@@ -253,6 +257,12 @@ class Making:
 
     def _spend(self, stage: str, began: float) -> None:
         self._timings[stage] = self._timings.get(stage, 0.0) + time.perf_counter() - began
+
+
+def room_for_reply(parts: Parts, request: Request) -> int:
+    """Positions that a prompt leaves: for the reply's words, or a quarter of the context, and every signal token."""
+    signals = sum(len(ids) for ids in parts.model.language_model.signals.groups.values())
+    return max(min(request.settings.text.max_new_tokens or parts.context, parts.context // 4), signals + 1)
 
 
 def options_of(request: Request, kind: str, index: int) -> dict[str, Any]:
@@ -281,6 +291,11 @@ _LESS_MEMORY = {
 }
 """What takes less memory, among the things that the page lets one choose."""
 _SMALLER_PLAN = "if that does not help, the app must be started with a smaller --memory-plan."
+
+
+def free_memory(model: NextGPTModel) -> None:
+    """Let go of what earlier talks hold, for that may be what is missing."""
+    model.language_model.prefixes.clear()
 
 
 def failure_message(kind: str, error: Exception) -> str:

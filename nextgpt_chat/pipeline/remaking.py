@@ -10,12 +10,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 
+import torch
+
 from ..content import Event, MediaPart, MediaReady, MediaStarted, Notice, Part, Reply, TextPart
 from ..conversation import REMADE
 from ..decoders import Cancelled
 from ..errors import NextGPTError
 from ..prompting import Segment, SignalSegment, TextSegment
-from .making import Parts, Request, details_of, failure_message, options_of
+from .making import Parts, Request, details_of, failure_message, free_memory, options_of, room_for_reply
 
 
 class Remaking:
@@ -54,6 +56,8 @@ class Remaking:
             self.cancelled = True
             return
         except Exception as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                free_memory(self._with.model)
             raise NextGPTError(failure_message(part.kind, error)) from error
         details = {**details_of(media, request), REMADE: part.id}
         made = MediaPart(media, part.caption, "", True, details, ident, time.perf_counter() - began)
@@ -88,5 +92,6 @@ class Remaking:
         if not isinstance(said[0], TextSegment):  # words that were not to be shown; their last sentence is the caption
             said.insert(0, TextSegment(text.encode_quoted(self._first_made()[0].caption)))
         length = sum(len(segment.ids) for segment in said)
-        prompt = self._with.template.fit(self._request.turns[:-1], max(1, self._with.context - length))
+        room = max(length, room_for_reply(self._with, self._request))  # the reply left out as many turns
+        prompt = self._with.template.fit(self._request.turns[:-1], max(1, self._with.context - room))
         return model.condition_again(prompt, said)

@@ -5,6 +5,7 @@ import time
 
 import pytest
 import torch
+from tiny import tiny_image
 
 from nextgpt_chat.config import GenerationSettings
 from nextgpt_chat.content import (
@@ -16,6 +17,7 @@ from nextgpt_chat.content import (
     TextDelta,
     Turn,
 )
+from nextgpt_chat.conversation import Conversation
 from nextgpt_chat.errors import BusyError, NextGPTError
 from pipeline.scripted import asked, kinds, script
 
@@ -30,6 +32,16 @@ def test_cancelling_in_the_words_keeps_what_was_said(pipe):
     assert isinstance(event, Finished) and event.reply.cancelled
     assert conv.turns[-1].cancelled and conv.turns[-1].text == event.reply.text
     assert conv.turns[-1].text.startswith(said.strip())
+
+
+def test_cancelling_while_media_are_read_stops_before_the_next_one(pipe, monkeypatch):
+    cancel, conv, read = threading.Event(), Conversation(), []
+    conv.add_user("what are these?", [tiny_image(1), tiny_image(2), tiny_image(3)])
+    encode = pipe.model.encode_media
+    monkeypatch.setattr(pipe.model, "encode_media", lambda media: read.append(media) or cancel.set() or encode(media))
+    *_, last = pipe.stream(conv, seed=1, cancel=cancel)
+    assert last.reply.cancelled and conv.turns[-1].cancelled
+    assert len(read) == len(read[0]) == 1
 
 
 def test_cancelling_in_the_denoising_stops_within_a_step_and_keeps_finished_media(pipe, monkeypatch):
@@ -113,6 +125,8 @@ def test_a_medium_that_memory_was_too_small_for_says_what_to_lower(pipe, monkeyp
 def test_words_that_memory_was_too_small_for_say_what_to_do_and_leave_the_users_turn(pipe, monkeypatch):
     script(monkeypatch, pipe, "Half of", torch.OutOfMemoryError("CUDA out of memory"))
     conv = asked()
+    forgotten = []
+    monkeypatch.setattr(pipe.model.language_model.prefixes, "clear", lambda: forgotten.append(1))
     with pytest.raises(NextGPTError, match=r"not enough memory to read this talk.*Start a new talk"):
         pipe.reply(conv)
     assert [turn.role for turn in conv.turns] == ["user"]
