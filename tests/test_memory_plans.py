@@ -258,6 +258,21 @@ def test_auto_on_a_gpu_asks_it_what_is_free(monkeypatch):
     assert resolve_plan("auto", tiny_checkpoint(), "cuda:1").plan.name == "bf16"
 
 
+def test_a_plan_that_is_named_remembers_only_the_talks_that_fit_beside_it(monkeypatch):
+    free = [8 * GIB]
+    monkeypatch.setattr(plans_of, "choose_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[0], 24 * GIB))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(plans_of, "memory_needs", lambda folder: needs_of(12, 5, 6))
+    assert resolve_plan("bf16-offload", tiny_checkpoint(), "cuda").kept_positions == 0
+    free[0] = 24 * GIB
+    auto, named = (resolve_plan(name, tiny_checkpoint(), "cuda") for name in ("auto", "bf16-offload"))
+    assert named.kept_positions == auto.kept_positions > 0
+    monkeypatch.setattr(plans_of, "memory_needs", lambda folder: 1 / 0)
+    assert resolve_plan("bf16-offload", tiny_checkpoint(), "cuda").kept_positions is None
+    assert resolve_plan("fp32", tiny_checkpoint(), "cpu").kept_positions is None
+
+
 # --- fewer bits ------------------------------------------------------------------------------------------------
 
 

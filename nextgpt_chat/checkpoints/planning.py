@@ -202,7 +202,8 @@ def resolve_plan(
     if name != "auto" and name not in PLANS:
         raise CheckpointError(f"There is no memory plan {name!r}; choose auto, {', '.join(PLANS)}.")
     if name != "auto":
-        return Placement(PLANS[name], device, _dtype_of(PLANS[name], device, dtype))
+        plan = PLANS[name]
+        return Placement(plan, device, _dtype_of(plan, device, dtype), _kept_positions(plan, folder, device))
     chosen = choose_dtype(dtype, device)
     resident = PLANS["fp32" if chosen == torch.float32 else "bf16"]
     if device.type != "cuda":
@@ -225,6 +226,18 @@ def resolve_plan(
             plan.name,
         )
     return Placement(plan, device, chosen, kept)
+
+
+def _kept_positions(plan: MemoryPlan, folder: str | Path, device: torch.device) -> int | None:
+    """Cache positions of earlier talks that fit beside a plan that somebody chose; None as in ``Placement``."""
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    try:
+        return memory_needs(folder).kept_positions(plan, free + CONTEXT)
+    except Exception:  # an architecture that cannot be counted without its weights is tried all the same
+        logger.warning("The memory of %s could not be planned.", folder, exc_info=True)
+        return None
 
 
 def choose_plan(folder: str | Path, free: int, preferred: Iterable[str] = _PREFERRED) -> tuple[MemoryPlan, int]:
