@@ -24,11 +24,10 @@ from .sessions import Session, SessionStore
 from .talk_keeping import TalkKeeper
 from .talk_library import Cleaned
 from .talk_store import NO_TURN, TalkStore
+from .turn_taking import TurnTaking
 from .variations import find_part, variation
 
 logger = logging.getLogger(__name__)
-
-_STOP_SECONDS = 30.0  # a denoising step is far shorter
 
 
 class ChatService:
@@ -46,7 +45,7 @@ class ChatService:
         self.sessions = SessionStore(root, self.limits.media, self.limits.sessions)
         self._keeper = TalkKeeper(store)
         self._talks: weakref.WeakValueDictionary[str, OpenTalk] = weakref.WeakValueDictionary()
-        self._running: dict[str, OpenTalk] = {}  # by owner
+        self._turns = TurnTaking()
         self._lock = threading.Lock()
 
     def session(self, session_id: str | None, owner: str | None = None) -> Session:
@@ -74,7 +73,7 @@ class ChatService:
         stopped before it began, the user's turn is taken out again: see :meth:`Job.watch` for the error.
         """
         talk = session.talk
-        with self._turn(talk):
+        with self._turns.turn(talk):
             self.limits.check(len(talk.conversation), text, files)
             self.runner.check_room()
             before = talk.conversation.turns
@@ -86,7 +85,7 @@ class ChatService:
     def retry(self, session: Session) -> Job:
         """Makes the last reply again, with another seed. Raises NextGPTError where there is nothing to make again."""
         talk = session.talk
-        with self._turn(talk):
+        with self._turns.turn(talk):
             self.runner.check_room()
             before = talk.conversation.turns
             turn = talk.conversation.undo()
@@ -99,7 +98,7 @@ class ChatService:
         """Says an earlier message of the user's in other words, with its files; what followed it is replaced by the
         new reply. Errors as in :meth:`send`."""
         talk = session.talk
-        with self._turn(talk):
+        with self._turns.turn(talk):
             before = talk.conversation.turns
             if not 0 <= index < len(before) or before[index].role != "user":
                 raise NextGPTError(NO_TURN)
@@ -119,7 +118,7 @@ class ChatService:
         Raises NextGPTError where the talk has no such medium of the model's, BusyError while a reply is made.
         """
         talk = session.talk
-        with self._turn(talk):
+        with self._turns.turn(talk):
             self.runner.check_room()
             part = find_part(talk.conversation.turns, part_id)
             return self._submit_again(talk, [part], how, session.settings)
@@ -128,7 +127,7 @@ class ChatService:
         """Makes every medium of the reply at ``index`` once more, each beside its first. ``how`` and errors as in
         :meth:`again`."""
         talk = session.talk
-        with self._turn(talk):
+        with self._turns.turn(talk):
             self.runner.check_room()
             turns = talk.conversation.turns
             made = turns[index].media if 0 <= index < len(turns) else ()
@@ -155,7 +154,7 @@ class ChatService:
     def undo(self, session: Session) -> Turn | None:
         """Takes back the last message and its reply; returns the user's turn. Raises BusyError while one is made."""
         talk = session.talk
-        with self._reserved(talk):
+        with self._turns.reserved(talk):
             before = talk.conversation.turns
             turn = talk.conversation.undo()
             try:
@@ -173,18 +172,15 @@ class ChatService:
             self.delete(talk.owner, talk.id or "")
             session.show(self.sessions.new_talk(session.owner))
             return
-        self._stop_and_wait(talk)
-        with self._reserved(talk):
+        self._turns.stop_and_wait(talk)
+        with self._turns.reserved(talk):
             talk.conversation.clear()
             talk.shown.clear()
             talk.files.remove()
 
     def stop(self, session: Session) -> bool:
         """Asks the running turn to stop; returns whether there was one."""
-        job = session.job
-        if job is not None:
-            job.cancel()
-        return job is not None
+        return self._turns.stop(session.talk)
 
     # All talks of an owner
 
@@ -217,7 +213,7 @@ class ChatService:
         with self._lock:
             talk = self._talks.get(talk_id)
         if talk is not None:
-            self._stop_and_wait(talk)
+            self._turns.stop_and_wait(talk)
         self.store.delete(owner, talk_id)
         if talk is not None:
             talk.close()
@@ -263,46 +259,6 @@ class ChatService:
 
     # Within
 
-    @contextlib.contextmanager
-    def _reserved(self, talk: OpenTalk) -> Iterator[None]:
-        """Keeps every other action out while files are decoded or turns are moved."""
-        with talk.lock:
-            if talk.busy:
-                raise BusyError("A reply is still being made in this talk. Wait for it, or press Stop.")
-            if talk.closed:
-                raise NextGPTError("This talk was deleted. Choose another one from the list, or start a new one.")
-            talk.reserved = True
-        try:
-            yield
-        finally:
-            with talk.lock:
-                talk.reserved = False
-                if talk.closed and talk.job is None:
-                    talk.files.remove()
-
-    @contextlib.contextmanager
-    def _turn(self, talk: OpenTalk) -> Iterator[None]:
-        """Reserves the talk, and the one running turn that its owner may have; a queued job goes on having it."""
-        with self._reserved(talk):
-            if talk.owner is not None:
-                with self._lock:
-                    if talk.owner in self._running:
-                        raise BusyError(
-                            "A reply is still being made in another one of your talks. Wait for it, or open that talk "
-                            "and press Stop."
-                        )
-                    self._running[talk.owner] = talk
-            try:
-                yield
-            finally:
-                if talk.job is None:
-                    self._rest(talk)
-
-    def _rest(self, talk: OpenTalk) -> None:
-        with self._lock:
-            if talk.owner is not None and self._running.get(talk.owner) is talk:
-                del self._running[talk.owner]
-
     def _submit(
         self,
         session: Session,
@@ -316,7 +272,7 @@ class ChatService:
         stay in any case, where none comes of it."""
 
         def ended(job: Job) -> None:
-            with talk.lock:
+            with self._turns.ending(talk):
                 turns = talk.conversation.turns
                 job.undone = not turns or turns[-1].role == "user"
                 if job.undone:
@@ -324,12 +280,11 @@ class ChatService:
                     self._keeper.take_back(talk, keep, before)
                 else:
                     self._keeper.end(talk)
-                self._let_go(talk)
 
         with talk.lock:  # ``ended`` waits for it, however quick the runner is
             try:
                 self._keeper.begin(talk, keep, before)
-            except NextGPTError:
+            except Exception:
                 _restore(talk, before)
                 raise
             if talk.id is not None:
@@ -344,7 +299,7 @@ class ChatService:
                 talk.job = self.runner.submit(
                     talk.conversation, session.settings, seed, session.modalities, ended, heard
                 )
-            except NextGPTError:
+            except Exception:
                 _restore(talk, before)
                 self._keeper.take_back(talk, keep, before)
                 raise
@@ -355,11 +310,10 @@ class ChatService:
         made: list[MediaPart] = []
 
         def ended(job: Job) -> None:
-            with talk.lock:
+            with self._turns.ending(talk):
                 job.undone = not made
                 for part in made:
                     self._keeper.change(talk, add_remade(talk.conversation, part))
-                self._let_go(talk)
 
         def heard(event: Event) -> None:
             if isinstance(event, MediaReady):
@@ -369,22 +323,9 @@ class ChatService:
             talk.job = self.runner.submit(talk.conversation, on_end=ended, on_event=heard, remakes=remakes)
             return talk.job
 
-    def _let_go(self, talk: OpenTalk) -> None:
-        """A job has ended."""
-        talk.job = None
-        self._rest(talk)
-        if talk.closed:
-            talk.files.remove()
-
-    def _stop_and_wait(self, talk: OpenTalk) -> None:
-        job = talk.job
-        if job is not None:
-            job.cancel()
-            job.ended.wait(timeout=_STOP_SECONDS)
-
     def _reload(self, talk: OpenTalk) -> None:
         """Media that were cleaned away stand as words, as they do in the store."""
-        with contextlib.suppress(BusyError), self._reserved(talk):
+        with contextlib.suppress(BusyError), self._turns.reserved(talk):
             try:
                 self._keeper.load(talk, talk.id or "")
             except NextGPTError as error:

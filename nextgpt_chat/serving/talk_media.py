@@ -6,13 +6,14 @@ transaction that refers to it, so that no clean-up sees it as left over.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
 import time
 import uuid
 import weakref
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,13 +81,14 @@ class MediaFolder:
 
     def place(self, written: Written) -> None:
         """Puts a written file in its place; to be called within the transaction that stores its row."""
-        for copy in self._copies(written.medium):  # one made before the medium was marked as generated
-            copy.unlink(missing_ok=True)
+        with _storing():
+            for copy in self._copies(written.medium):  # one made before the medium was marked as generated
+                copy.unlink(missing_ok=True)
         self.move(written.temporary, self.path(written.medium))
 
     def drop(self, written: Written) -> None:
         """Removes the temporary file, where it is still there."""
-        written.temporary.unlink(missing_ok=True)
+        _drop(written.temporary)
 
     def path(self, medium: StoredMedium) -> Path:
         return self.root / medium.sha256[:2] / f"{medium.sha256}{medium.suffix}"
@@ -146,8 +148,10 @@ class MediaFolder:
         return self._temporary(data or b""), place, len(data or b"")
 
     def move(self, temporary: Path, place: Path) -> None:
-        place.parent.mkdir(mode=0o700, exist_ok=True)
-        os.replace(temporary, place)
+        """Raises LimitError where the disk does not take it."""
+        with _storing():
+            place.parent.mkdir(mode=0o700, exist_ok=True)
+            os.replace(temporary, place)
 
     def remove(self, sha256: str) -> None:
         """Deletes a medium's file and its copy."""
@@ -168,8 +172,9 @@ class MediaFolder:
         return sizes
 
     def _check_room(self, size: int) -> None:
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        free = shutil.disk_usage(self.root).free - size
+        with _storing():
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            free = shutil.disk_usage(self.root).free - size
         if free < self.min_free_bytes:
             raise LimitError(
                 f"The server's disk is nearly full ({max(0, free) / 1e6:.0f} MB free; {self.min_free_bytes / 1e6:.0f} "
@@ -180,14 +185,27 @@ class MediaFolder:
         self._check_room(len(data))
         path = self.root / f".{uuid.uuid4().hex}.tmp"
         try:
-            with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+            with _storing(), os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-        except OSError as error:
-            path.unlink(missing_ok=True)
-            raise LimitError(f"A medium could not be stored: {error}. Check the server's disk.") from error
+        except LimitError:
+            _drop(path)
+            raise
         return path
+
+
+@contextlib.contextmanager
+def _storing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LimitError(f"A medium could not be stored: {error}. Check the server's disk.") from error
+
+
+def _drop(temporary: Path) -> None:
+    with contextlib.suppress(OSError):  # what is left over, a clean-up takes
+        temporary.unlink(missing_ok=True)
 
 
 def _decode(path: Path, medium: StoredMedium) -> Media:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,4 +214,20 @@ def test_clean_up_removes_empty_talks_and_only_files_that_belong_to_nothing(tmp_
     assert str(said) == "Removed 1 empty talk; 2 left-over files (0.0 MB freed)."
     assert media_files(tmp_path) == sorted([".being-written.tmp", *before])
     assert {info.id for info in store.talks(owner)} == {talk, fresh}
+    store.close()
+
+
+@pytest.mark.parametrize("call", ["mkdir", "replace", "disk_usage", "fsync"])
+def test_a_disk_that_takes_no_file_is_a_limit_and_leaves_the_talk_as_it_was(tmp_path, monkeypatch, call):
+    def refused(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    store = open_store(tmp_path)
+    owner = store.owner_of("b" * 30)
+    talk = talk_with(store, owner, MediaPart(picture(1)))
+    with monkeypatch.context() as patch:
+        patch.setattr({"mkdir": Path, "disk_usage": shutil}.get(call, os), call, refused)
+        with pytest.raises(LimitError, match=r"Permission denied.*Check the server's disk"):
+            store.append_turn(owner, talk, Turn("user", (MediaPart(picture(2)),)))
+    assert len(store.load(owner, talk).turns) == 1 and len(media_files(tmp_path)) == 1
     store.close()
