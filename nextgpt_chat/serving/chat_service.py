@@ -179,7 +179,7 @@ class ChatService:
             talk.files.remove()
 
     def stop(self, session: Session) -> bool:
-        """Asks the running turn to stop; returns whether there was one."""
+        """Asks the running turn to stop, or the one whose files are being read; returns whether there was one."""
         return self._turns.stop(session.talk)
 
     # All talks of an owner
@@ -293,6 +293,8 @@ class ChatService:
             def heard(event: Event) -> Event | None:
                 return self._keeper.take(talk, event)
 
+            if talk.stop_asked:  # while its files were read: it ends before it is queued
+                told = iter(())
             if told is not None:
                 return self.runner.tell(talk.conversation, told, ended, heard)
             try:

@@ -42,6 +42,7 @@ class OpenTalk:
         self.job: Job | None = None
         self.writer: ReplyWriter | None = None
         self.reserved = False
+        self.stop_asked = False  # while it is reserved: no job is there yet
         self.closed = False
         self.lock = threading.RLock()
         weakref.finalize(self, self.files.remove)

@@ -33,7 +33,7 @@ class TurnTaking:
             yield
         finally:
             with talk.lock:
-                talk.reserved = False
+                talk.reserved = talk.stop_asked = False
                 if talk.closed and talk.job is None:
                     talk.files.remove()
 
@@ -69,14 +69,17 @@ class TurnTaking:
                     talk.files.remove()
 
     def stop(self, talk: OpenTalk) -> bool:
-        """Asks the running turn to stop; returns whether there was one."""
-        job = talk.job
+        """Asks the running turn to stop, or the one whose files are still being read; returns whether there was one."""
+        with talk.lock:
+            job = talk.job
+            talk.stop_asked = job is None and talk.reserved
+            asked = talk.stop_asked
         if job is not None:
             job.cancel()
-        return job is not None
+        return asked or job is not None
 
     def stop_and_wait(self, talk: OpenTalk) -> None:
-        """As :meth:`stop`, until it has stopped."""
+        """Stops a running turn and waits until it has stopped."""
         job = talk.job
         if job is not None:
             job.cancel()

@@ -1,10 +1,14 @@
 """Talks on the server: what may be done with them, and that failures leave them as they were."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import PIL.Image
 import pytest
 
 from nextgpt_chat.content import Audio, Image, MediaPart, TextDelta, TextPart, Video
+from nextgpt_chat.conversation import conversation
 from nextgpt_chat.errors import BusyError, LimitError, MediaError, NextGPTError
 from nextgpt_chat.media import read_media, read_metadata
 from nextgpt_chat.serving import ChatService, MediaFiles, Runner, ServiceLimits, SessionStore
@@ -141,6 +145,30 @@ def test_bad_messages_are_refused_and_the_talk_stays(service, tmp_path):
     with pytest.raises(NextGPTError, match="nothing to send"):
         service.send(session, "  ")
     assert session.conversation.turns == before and not session.busy
+
+
+def test_stop_counts_while_files_are_read(service, pipeline, tmp_path, monkeypatch):
+    reading, stopped = threading.Event(), threading.Event()
+
+    def slow(*args, **kwargs):
+        reading.set()
+        assert stopped.wait(timeout=5)
+        return read_media(*args, **kwargs)
+
+    monkeypatch.setattr(conversation, "read_media", slow)
+    picture = tmp_path / "photo.png"
+    PIL.Image.new("RGB", (20, 10), "red").save(picture)
+    session = service.session(None)
+    with ThreadPoolExecutor() as pool:
+        sent = pool.submit(service.send, session, "what is it?", [picture])
+        assert reading.wait(timeout=5)
+        assert service.stop(session)
+        stopped.set()
+        job = sent.result(timeout=5)
+    assert finish(job) == [] and job.undone and job.error is None
+    assert said(session) == [] and not session.busy and not pipeline.seen
+    finish(service.send(session, "hello"))
+    assert said(session)[-1] == ("assistant", "You said: hello")
 
 
 def test_settings_are_the_sessions_own_and_checked(service, pipeline):
