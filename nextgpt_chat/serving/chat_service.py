@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import GenerationSettings
-from ..content import MODALITIES, Event, MediaPart, MediaReady, Turn
+from ..content import MODALITIES, Event, Failed, MediaPart, MediaReady, Notice, Turn
 from ..conversation import REMADE, add_remade
 from ..errors import BusyError, NextGPTError
 from .open_talk import OpenTalk
@@ -174,6 +174,7 @@ class ChatService:
             return
         self._turns.stop_and_wait(talk)
         with self._turns.reserved(talk):
+            self._keeper.cut(talk, 0)
             talk.conversation.clear()
             talk.shown.clear()
             talk.files.remove()
@@ -277,21 +278,27 @@ class ChatService:
                 job.undone = not turns or turns[-1].role == "user"
                 if job.undone:
                     _restore(talk, before)
-                    self._keeper.take_back(talk, keep, before)
-                else:
-                    self._keeper.end(talk)
+                    self._keeper.take_back(talk, keep, before, beside)
+                    return
+                if said:
+                    talk.notices[len(turns) - 1] = tuple(said)
+                self._keeper.end(talk)
 
         with talk.lock:  # ``ended`` waits for it, however quick the runner is
             try:
-                self._keeper.begin(talk, keep, before)
+                beside = self._keeper.begin(talk, keep, before)
             except Exception:
                 _restore(talk, before)
                 raise
             if talk.id is not None:
                 self._talks[talk.id] = talk
 
+            said: list[str] = []
+
             def heard(event: Event) -> Event | None:
-                return self._keeper.take(talk, event)
+                more = self._keeper.take(talk, event)
+                said.extend(one.message for one in (event, more) if isinstance(one, (Notice, Failed)))
+                return more
 
             if talk.stop_asked:  # while its files were read: it ends before it is queued
                 told = iter(())
@@ -303,7 +310,7 @@ class ChatService:
                 )
             except Exception:
                 _restore(talk, before)
-                self._keeper.take_back(talk, keep, before)
+                self._keeper.take_back(talk, keep, before, beside)
                 raise
             return talk.job
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from dataclasses import dataclass
 
 from ..content import Event, Finished, MediaReady, Notice, Turn
 from ..conversation import REMADE
@@ -16,19 +17,28 @@ logger = logging.getLogger(__name__)
 _NOT_KEPT = "This reply could not be stored and will be gone when the page is closed: {error}"
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What is shown with turns without being part of them, as in :class:`OpenTalk`."""
+
+    notices: dict[int, tuple[str, ...]]
+    ratings: dict[int, tuple[bool, str]]
+
+
 class TalkKeeper:
     """Writes open talks down. Talks without an owner, and all where ``store`` is None, are left in memory."""
 
     def __init__(self, store: TalkStore | None) -> None:
         self.store = store
 
-    def begin(self, talk: OpenTalk, keep: int, before: tuple[Turn, ...]) -> None:
-        """Stores the turns from index ``keep`` on and begins the reply; a first message makes the talk.
+    def begin(self, talk: OpenTalk, keep: int, before: tuple[Turn, ...]) -> Beside:
+        """Stores the turns from index ``keep`` on and begins the reply; a first message makes the talk. Returns what
+        stood beside the turns that went, for :meth:`take_back`.
 
         ``before``: the turns that the store has. Raises NextGPTError with the store unchanged.
         """
         if self.store is None or talk.owner is None:
-            return
+            return _forget(talk, keep)
         fresh = talk.id is None
         talk_id = self.store.create(talk.owner) if talk.id is None else talk.id
         try:
@@ -43,7 +53,7 @@ class TalkKeeper:
                 self.store.delete(talk.owner, talk_id)
             raise
         talk.id = talk_id
-        _forget(talk, keep)
+        return _forget(talk, keep)
 
     def take(self, talk: OpenTalk, event: Event) -> Event | None:
         """Stores an event of the reply before anybody is shown it. Returns what else to say, where that failed."""
@@ -67,9 +77,11 @@ class TalkKeeper:
             with _logged("A reply could not be stored"):
                 writer.stop()
 
-    def take_back(self, talk: OpenTalk, keep: int, turns: tuple[Turn, ...]) -> None:
+    def take_back(self, talk: OpenTalk, keep: int, turns: tuple[Turn, ...], beside: Beside) -> None:
         """No reply came of it: the store has ``turns`` again, of which the first ``keep`` never went."""
         writer, talk.writer = talk.writer, None
+        talk.notices |= beside.notices
+        talk.ratings |= beside.ratings
         if self.store is None or talk.owner is None or talk.id is None:
             return
         with _logged("A talk could not be put back in the store"):
@@ -77,6 +89,8 @@ class TalkKeeper:
                 writer.abandon()
             if turns:
                 self.store.replace_from(talk.owner, talk.id, keep, turns[keep:])
+                for index, (liked, reason) in beside.ratings.items():
+                    self.store.rate(talk.owner, talk.id, index, liked, reason)
             else:
                 self.store.delete(talk.owner, talk.id)
                 talk.id = None
@@ -85,7 +99,7 @@ class TalkKeeper:
         """Takes the turns from index ``keep`` on out of the store. Raises NextGPTError with nothing changed."""
         if self.store is not None and talk.owner is not None and talk.id is not None:
             self.store.replace_from(talk.owner, talk.id, keep)
-            _forget(talk, keep)
+        _forget(talk, keep)
 
     def change(self, talk: OpenTalk, index: int) -> None:
         """The turn at ``index`` has another medium now. Where the store has no room for it, the talk has it as long as
@@ -112,10 +126,15 @@ class TalkKeeper:
             talk.unkept.clear()
 
 
-def _forget(talk: OpenTalk, keep: int) -> None:
-    """What belongs to turns from index ``keep`` on."""
+def _forget(talk: OpenTalk, keep: int) -> Beside:
+    """Takes away what stands beside the turns from index ``keep`` on."""
+    beside = Beside(
+        {index: said for index, said in talk.notices.items() if index >= keep},
+        {index: said for index, said in talk.ratings.items() if index >= keep},
+    )
     talk.notices = {index: said for index, said in talk.notices.items() if index < keep}
     talk.ratings = {index: said for index, said in talk.ratings.items() if index < keep}
+    return beside
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """Changing a talk: an earlier message said anew, a medium made again, a reply rated."""
 
+import os
+
 import pytest
 from fake_pipeline import FakePipeline
 
@@ -182,3 +184,41 @@ def test_a_reply_is_rated_and_the_rating_taken_back(service, session):
         store.rate(owner, talk, 5, True)
     with pytest.raises(NextGPTError):
         store.ratings(store.owner_of("c" * 30), talk)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_was_said_with_a_reply_stands_beside_it_until_it_goes(service, session, kept):
+    session = session if kept else service.session(None)
+    say(service, session, "hello")
+    say(service, session, "forget it, then fail to draw a car")
+    left_out, failed = session.talk.notices[3]
+    assert "left out" in left_out and "not enough memory" in failed
+    service.rate(session, 3, True)
+    assert session.talk.notices == {3: (left_out, failed)}
+    if kept:
+        assert service.store.notices(session.owner, session.talk.id) == session.talk.notices
+    end(service.edit(session, 2, "thanks"))
+    assert session.talk.notices == {} == session.talk.ratings
+    say(service, session, "forget it")
+    service.undo(session)
+    assert session.talk.notices == {}
+    say(service, session, "forget it")
+    service.clear(session)
+    assert session.talk.notices == {}
+
+
+def test_a_retry_that_comes_to_nothing_leaves_what_stood_beside_the_reply(service, session, pipeline):
+    say(service, session, "forget it")
+    service.rate(session, 1, True, "short")
+    noticed = dict(session.talk.notices)
+    pipeline.stream = lambda *args, **kwargs: iter(())
+    assert end(service.retry(session)).undone
+    assert session.talk.notices == noticed != {}
+    assert session.talk.ratings == {1: (True, "short")} == service.store.ratings(session.owner, session.talk.id)
+
+
+def test_what_could_not_be_stored_is_said_beside_the_reply(service, session, monkeypatch):
+    monkeypatch.setattr(os, "replace", lambda *paths: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    say(service, session, "draw a car")
+    (said,) = session.talk.notices[1]
+    assert "could not be stored" in said
