@@ -3,7 +3,11 @@
 import asyncio
 import base64
 import io
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
 import soundfile
@@ -12,7 +16,9 @@ from mcp.client.streamable_http import streamablehttp_client
 from PIL import Image
 
 from nextgpt_chat.errors import NextGPTError
+from nextgpt_chat.serving import ChatService, Runner
 from nextgpt_chat.web import PageOptions, launch
+from nextgpt_chat.web.handlers import programs
 from tests.fake_pipeline import FakePipeline
 
 
@@ -81,6 +87,28 @@ def test_a_sound_is_handed_over_and_calls_know_nothing_of_each_other(address, se
 def test_what_is_wrong_is_said_in_the_result(address):
     result = ask(address, lambda session: call(session, ""))
     assert result.isError and "Traceback" not in result.content[0].text
+
+
+def test_calls_that_are_refused_cut_nobody_short_and_take_nobodys_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(programs, "KEPT_ANSWERS", 2)
+    pipeline = FakePipeline(steps=1)
+    runner = Runner(lambda: pipeline, capacity=1)
+    runner.start()
+    service = ChatService(runner, tmp_path)
+    asked = programs.Programs(service)
+    _, picture, *_ = asked.ask("draw a red car")
+    with ThreadPoolExecutor() as pool:
+        long = pool.submit(asked.ask, "many words")
+        while not pipeline.running:
+            time.sleep(0.01)
+        for _ in range(4):
+            with pytest.raises(gr.Error, match="busy"):
+                asked.ask("hello")
+        assert len(long.result(timeout=20)[0].split()) == 200
+    assert Path(picture).exists() and len(service.sessions) == 2
+    asked.ask("hello")
+    assert not Path(picture).exists() and len(service.sessions) == 2
+    service.close()
 
 
 def test_without_its_packages_it_says_what_to_install(monkeypatch):

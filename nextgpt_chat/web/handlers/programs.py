@@ -44,11 +44,15 @@ class Programs:
             The answer in words; the first picture, sound and clip of it, None where there is none.
         """
         session = self.service.session(None)
-        # The files are fetched after this returns; whoever comes too late finds none. A turn that fails counts too.
+        try:
+            words, made, _ = self.reply(text, [file] if file else None, session.id)
+        except BaseException:
+            self.service.sessions.close(session.id)
+            raise
+        # The files are fetched after this returns; whoever comes too late finds none.
         self._asked.append(session.id)
         while len(self._asked) > KEPT_ANSWERS:
             self.service.sessions.close(self._asked.popleft())
-        words, made, _ = self.reply(text, [file] if file else None, session.id)
         return words, *(next((path for path in made if path.endswith(end)), None) for end in (".png", ".wav", ".mp4"))
 
     def stream(
