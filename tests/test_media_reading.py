@@ -157,6 +157,42 @@ def test_a_clip_of_uneven_rate_gets_its_average(tmp_path):
     assert video.fps == pytest.approx(4, rel=0.1)
 
 
+VP8 = ("-c:v", "libvpx", "-b:v", "2M", "-deadline", "realtime")
+SOUND = ("-f", "lavfi", "-i", "sine=d=8:r=16000")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("uneven.webm", VP8), ("uneven.mkv", ("-c:v", "libx264")), ("live.webm", (*VP8, "-live", "1"))],
+)
+def test_a_screen_recording_that_leaves_out_still_frames_is_whole(tmp_path, name, options):
+    """Ten frames in the first second, then one in half a second: the header says "10 fps" all the same."""
+    moving_then_still = "select='lt(t,1)+not(mod(n,5))'"
+    clip = moving_square(60, 32, 32)
+    path = encode_clip(tmp_path / name, clip, 10, "-vf", moving_then_still, "-fps_mode", "vfr", *options)
+    assert ffmpeg.probe(path, "matroska", seconds=20).video.fps == 10
+    video = read_media(path)
+    assert len(video.frames) == 20
+    assert video.seconds == pytest.approx(5.6, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("song.mp4", ("-c:v", "libx264", "-c:a", "aac")), ("song.webm", (*VP8, "-c:a", "libopus"))],
+)
+@pytest.mark.parametrize(("frames", "begins"), [(1, 0), (8, 0), (8, 3)])
+def test_a_picture_may_end_before_its_sound_and_begin_after_it(tmp_path, name, options, frames, begins):
+    later = ("-vf", f"setpts=PTS+{begins}/TB")
+    video = read_media(encode_clip(tmp_path / name, moving_square(frames), 4, *SOUND, *later, *options))
+    assert (len(video.frames), video.fps) == (frames, 4)
+
+
+def test_a_length_that_is_only_guessed_from_a_quiet_beginning_does_not_count(tmp_path):
+    quiet_then_loud = np.concatenate([np.zeros(16_000 * 8), np.random.default_rng(0).normal(0, 0.2, 16_000)])
+    path = encode_sound(tmp_path / "guessed.aac", quiet_then_loud, 16_000, "-c:a", "aac")
+    assert read_media(path, limits=Limits(audio_seconds=10)).seconds == pytest.approx(9, abs=0.2)
+
+
 def test_a_rate_that_no_header_states_is_measured(tmp_path, monkeypatch):
     path = encode_clip(tmp_path / "clip.mp4", moving_square(), 4, "-c:v", "libx264")
     header = ffmpeg.probe(path, "mov", seconds=20)

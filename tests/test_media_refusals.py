@@ -71,14 +71,29 @@ def test_a_truncated_mp4(tmp_path, faststart):
         read_media(path)
 
 
-@pytest.mark.parametrize("keep", [0.02, 0.5])
-def test_a_truncated_webm(tmp_path, keep):
+@pytest.mark.parametrize("keep", [0.02, 0.5, 0.9])
+@pytest.mark.parametrize("sound", [(), ("-f", "lavfi", "-i", "sine=d=6:r=16000", "-c:a", "libopus")])
+def test_a_truncated_webm(tmp_path, keep, sound):
+    data = noisy_webm(tmp_path / "cut.webm", *sound)
+    with pytest.raises(MediaError, match=r"cut\.webm could not be read as a clip: its end is missing.*again"):
+        read_media(data[: round(len(data) * keep)], name="cut.webm")
+
+
+def test_a_truncated_webm_that_states_its_seconds_but_not_its_bytes(tmp_path):
+    """As pages make them that put the length into a browser's recording afterwards."""
+    data = noisy_webm(tmp_path / "clip.webm")
+    size = data.index(b"\x18\x53\x80\x67") + 4
+    data = data[:size] + b"\x01" + b"\xff" * 7 + data[size + 8 :]
+    assert read_media(data).seconds == pytest.approx(3)
+    with pytest.raises(MediaError, match=r"cut\.webm could not be read as a clip: only 1\.\d of its 3\.0 seconds"):
+        read_media(data[: len(data) // 2], name="cut.webm")
+
+
+def noisy_webm(path, *options) -> bytes:
+    """Three seconds, so many bytes that a cut goes through the middle of its frames."""
     noise = np.random.default_rng(0).integers(0, 255, (60, 64, 64, 3), np.uint8)
-    path = encode_clip(tmp_path / "cut.webm", noise, 20, "-c:v", "libvpx", "-deadline", "realtime", "-b:v", "1M")
-    data = path.read_bytes()
-    path.write_bytes(data[: round(len(data) * keep)])
-    with pytest.raises(MediaError, match=r"cut\.webm could not be read"):
-        read_media(path)
+    vp8 = ("-c:v", "libvpx", "-deadline", "realtime", "-b:v", "1M")
+    return encode_clip(path, noise, 20, *options, *vp8).read_bytes()
 
 
 @pytest.mark.parametrize(("name", "form"), [("cut.png", "PNG"), ("cut.jpg", "JPEG"), ("cut.gif", "GIF")])

@@ -6,7 +6,6 @@ The kind of a file is found in its first bytes and by decoding, never in its nam
 from __future__ import annotations
 
 import math
-import struct
 import subprocess
 import time
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import PIL.Image
 
 from ..errors import LimitError, MediaError
 from . import ffmpeg
+from .completeness import missing_bytes
 from .limits import Limits
 from .pictures import gif_frames, gif_milliseconds, rgb_pixels
 
@@ -155,16 +155,23 @@ class _Decoder:
     # Through ffmpeg
 
     def _container(self, demuxer: str) -> dict[str, Any]:
-        if demuxer == "mov" and (missing := missing_bytes(self.path)):
+        if missing := missing_bytes(self.path, demuxer):
             raise self._broken("clip", f"its end is missing (at least {missing} bytes)")
         header = ffmpeg.probe(self.path, demuxer, seconds=self._seconds_left())
         if header.video is not None:
-            return self._clip(demuxer, header, header.video)
-        if header.audio_index is not None:
-            return self._track(demuxer, header)
-        raise self._broken("clip or sound", _last_line(header.log, str(self.path)))
+            facts, read = self._clip(demuxer, header, header.video)
+        elif header.audio_index is not None:
+            facts, read = self._track(demuxer, header)
+        else:
+            raise self._broken("clip or sound", _last_line(header.log, str(self.path)))
+        only_one = header.video is None or header.audio_index is None  # else the length may be the other's
+        if missing is None and only_one and header.seconds and read < 0.75 * header.seconds - 0.5:
+            thing = "clip" if header.video is not None else "sound"
+            raise self._broken(thing, f"only {read:.1f} of its {header.seconds:.1f} seconds are there")
+        return facts
 
-    def _track(self, demuxer: str, header: ffmpeg.Probe) -> dict[str, Any]:
+    def _track(self, demuxer: str, header: ffmpeg.Probe) -> tuple[dict[str, Any], float]:
+        """The sound, and at how many seconds it ends."""
         self.limits.check_sound(self.name, header.seconds or 0.0, 1)
         wave = self.output.with_suffix(".wav")
         done = ffmpeg.run(
@@ -181,10 +188,10 @@ class _Decoder:
             facts = self._samples(wave)
         finally:
             wave.unlink(missing_ok=True)
-        self._check_complete("sound", facts["shape"][0] / facts["rate"], header.seconds)
-        return facts
+        return facts, facts["shape"][0] / facts["rate"]
 
-    def _clip(self, demuxer: str, header: ffmpeg.Probe, stream: ffmpeg.VideoStream) -> dict[str, Any]:
+    def _clip(self, demuxer: str, header: ffmpeg.Probe, stream: ffmpeg.VideoStream) -> tuple[dict[str, Any], float]:
+        """The clip, and at how many seconds its picture ends: that may begin after the sound does."""
         limits = self.limits
         limits.check_size(self.name, stream.width, stream.height)
         frames = math.ceil((header.seconds or 0) * (stream.fps or 0))
@@ -210,15 +217,9 @@ class _Decoder:
         if done.status or not count:
             raise self._broken("clip", _last_line(done.log, str(self.path)))
         assert size is not None
-        fps = stream.fps or _measured_fps(done.progress, count)
-        limits.check_clip(self.name, count / fps, count)
-        if stream.fps:
-            self._check_complete("clip", count / fps, header.seconds)
-        return {"kind": "video", "shape": (count, size[1], size[0], 3), "dtype": "uint8", "fps": fps}
-
-    def _check_complete(self, thing: str, read: float, stated: float | None) -> None:
-        if stated and read < 0.75 * stated - 0.5:
-            raise self._broken(thing, f"only {read:.1f} of its {stated:.1f} seconds are there")
+        fps, end = _rate(stream, count, ffmpeg.out_seconds(done))
+        limits.check_clip(self.name, end, count)
+        return {"kind": "video", "shape": (count, size[1], size[0], 3), "dtype": "uint8", "fps": fps}, end
 
     def _shrink(self, width: int, height: int, frames: int) -> float:
         """The factor that makes a clip small enough to keep in memory; 1 for most."""
@@ -283,32 +284,20 @@ def _looks_like(head: bytes) -> str:
     return "text" if printable == len(head) else "another kind of data"
 
 
-def missing_bytes(path: Path) -> int:
-    """How many bytes an MP4 or MOV file lacks by its own table of boxes; 0 for a whole one."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        position = 0
-        while position + 8 <= size:
-            file.seek(position)
-            length, _ = struct.unpack(">I4s", file.read(8))
-            if length == 1:
-                extended = file.read(8)
-                length = struct.unpack(">Q", extended)[0] if len(extended) == 8 else 16
-            elif length == 0:  # to the end of the file
-                return 0
-            if length < 8:  # not a box: padding at the end, which players ignore
-                return 0
-            position += length
-    return max(0, position - size)
+def _rate(stream: ffmpeg.VideoStream, frames: int, end: float | None) -> tuple[float, float]:
+    """(frames a second, the second at which the picture ends). ``end``: the time stamp that the decoding ended at.
 
-
-def _measured_fps(progress: dict[str, str], frames: int) -> float:
-    """Average rate where the header has none: frames by the time stamp that the decoding ended at."""
-    try:
-        seconds = int(progress["out_time_us"]) / 1e6
-    except (KeyError, ValueError):
-        seconds = 0.0
-    return min(240.0, max(0.1, frames / seconds)) if seconds > 0 else 25.0
+    The printed rate is exact where frames come evenly. In WebM and Matroska it is only the rate that they mostly come
+    at, and a screen recorder leaves out those in which nothing moves.
+    """
+    length = (end or 0.0) - stream.start
+    if length <= 0:
+        fps = stream.fps or 25.0
+        return fps, stream.start + frames / fps
+    average = frames / length
+    if stream.fps and abs(average - stream.fps) <= 0.1 * stream.fps:
+        average = stream.fps
+    return average, stream.start + length
 
 
 def _last_line(log: str, path: str) -> str:

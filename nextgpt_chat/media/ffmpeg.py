@@ -13,6 +13,9 @@ from ..errors import MediaError
 _LOG_BYTES = 200_000
 _INPUT_STREAM = re.compile(r"^  Stream #0:(\d+)\S*: (Video|Audio): (.*)$", re.MULTILINE)
 _DURATION = re.compile(r"^  Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", re.MULTILINE)
+_BEGINNING = re.compile(r"^  Duration: .*, start: (-?\d+\.\d+)", re.MULTILINE)
+_STREAM_START = re.compile(r", start (-?\d+\.\d+)")
+_ESTIMATED = "Estimating duration from bitrate"
 _SIZE = re.compile(r", (\d+)x(\d+)(?= |,|$)")
 _FPS = re.compile(r", (\d+(?:\.\d+)?) fps\b")
 _NTSC = {printed: round(printed) * 1000 / 1001 for printed in (23.98, 29.97, 47.95, 59.94, 119.88)}
@@ -66,17 +69,20 @@ def input_arguments(path: str | Path, demuxer: str) -> list[str]:
 
 @dataclass(frozen=True)
 class VideoStream:
-    """``width`` and ``height`` as coded (before rotation); ``fps`` is the average, None where the file has none."""
+    """``width`` and ``height`` as coded (before rotation); ``fps``: None where the file states none; ``start``: seconds
+    after the file's beginning."""
 
     index: int
     width: int
     height: int
     fps: float | None
+    start: float = 0.0
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A file's header. ``seconds`` is None where it is not stated (recordings made in a browser)."""
+    """A file's header. ``seconds``: of its longest stream; None where it is not stated (recordings made in a browser)
+    or only guessed from the first bit rates."""
 
     seconds: float | None
     video: VideoStream | None
@@ -89,7 +95,7 @@ def probe(path: str | Path, demuxer: str, *, seconds: float) -> Probe:
     log = run(input_arguments(path, demuxer), seconds=seconds).log
     duration = _DURATION.search(log)
     length = None
-    if duration:
+    if duration and _ESTIMATED not in log:
         hours, minutes, rest = duration.groups()
         length = int(hours) * 3600 + int(minutes) * 60 + float(rest)
     video, audio_index = None, None
@@ -98,7 +104,8 @@ def probe(path: str | Path, demuxer: str, *, seconds: float) -> Probe:
             audio_index = int(index)
         size = _SIZE.search(facts)
         if kind == "Video" and video is None and size and "attached pic" not in facts:
-            video = VideoStream(int(index), int(size[1]), int(size[2]), _printed_fps(facts))
+            start = _number(_STREAM_START, facts) - _number(_BEGINNING, log)
+            video = VideoStream(int(index), int(size[1]), int(size[2]), _printed_fps(facts), max(0.0, start))
     return Probe(length, video, audio_index, log)
 
 
@@ -109,8 +116,20 @@ def output_size(log: str) -> tuple[int, int] | None:
     return (int(size[1]), int(size[2])) if size else None
 
 
+def out_seconds(done: Finished) -> float | None:
+    """The time at which the output ends, from the beginning of the input; None where ffmpeg does not say."""
+    try:
+        return int(done.progress["out_time_us"]) / 1e6
+    except (KeyError, ValueError):
+        return None
+
+
 def _printed_fps(facts: str) -> float | None:
-    printed = _FPS.search(facts)
-    value = float(printed[1]) if printed else 0.0
+    value = _number(_FPS, facts)
     # ffmpeg prints two decimals; the broadcast rates are the usual ones that do not fit into them.
     return _NTSC.get(value, value) or None
+
+
+def _number(pattern: re.Pattern[str], text: str) -> float:
+    found = pattern.search(text)
+    return float(found[1]) if found else 0.0
