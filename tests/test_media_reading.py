@@ -209,10 +209,13 @@ def test_broadcast_rates_are_not_rounded(tmp_path):
 
 def test_a_turned_phone_clip_stands_upright(tmp_path):
     plain = encode_clip(tmp_path / "plain.mp4", moving_square(4, 48, 64), 4, "-c:v", "libx264")
-    turned = tmp_path / "turned.mov"
+    assert read_media(turned_clip(plain, tmp_path / "turned.mov")).frames.shape == (4, 64, 48, 3)
+
+
+def turned_clip(plain, turned):
     arguments = [ffmpeg.executable(), "-loglevel", "error", "-display_rotation", "90", "-i", str(plain)]
     subprocess.run([*arguments, "-c", "copy", str(turned)], check=True)
-    assert read_media(turned).frames.shape == (4, 64, 48, 3)
+    return turned
 
 
 def test_cover_art_does_not_make_a_song_a_clip(tmp_path):
@@ -232,6 +235,29 @@ def test_large_clips_are_scaled_down_to_the_bounds(tmp_path):
     gif = [PIL.Image.fromarray(frame) for frame in moving_square(4, 128, 256)]
     gif[0].save(tmp_path / "large.gif", save_all=True, append_images=gif[1:], duration=100)
     assert read_media(tmp_path / "large.gif", limits=Limits(clip_side=64)).frames.shape == (4, 64, 128, 3)
+
+
+@pytest.mark.parametrize("stated", [2.0, 0.5])
+@pytest.mark.parametrize(("turned", "shape"), [(False, (64, 128)), (True, (128, 64))])
+def test_pixels_become_square_whichever_way_they_are_long(tmp_path, stated, turned, shape):
+    """Twice as wide a pixel halves the height: sides are only ever shrunk."""
+    coded = moving_square(4, 128, 128)
+    path = encode_clip(tmp_path / "plain.mp4", coded, 4, "-vf", f"setsar={stated}", "-c:v", "libx264", "-crf", "5")
+    if turned:
+        path = turned_clip(path, tmp_path / "turned.mp4")
+    video = read_media(path)
+    assert video.frames.shape[1:3] == (shape if stated > 1 else shape[::-1])
+    assert np.abs(video.frames[0].mean(axis=(0, 1)) - coded[0].mean(axis=(0, 1))).max() < 8
+
+
+def test_a_clip_with_many_more_frames_than_its_rate_says_fits_into_the_bounds(tmp_path):
+    """Its header says "1 fps" and three seconds; a frame comes every 50 ms."""
+    faster = ("-vf", "setpts=N*0.05/TB", "-fps_mode", "passthrough", "-enc_time_base", "1:1000")
+    path = encode_clip(tmp_path / "fast.webm", moving_square(60), 1, *faster, *VP8)
+    assert ffmpeg.probe(path, "matroska", seconds=20).video.fps == 1
+    frames = read_media(path, limits=Limits(clip_bytes=200_000, video_frames=100)).frames
+    assert len(frames) == 60
+    assert frames.nbytes <= 210_000
 
 
 def test_reading_leaves_the_file_as_it_was(tmp_path):

@@ -1,6 +1,7 @@
 """What must not come in: each refusal names the file, the limit and the next step."""
 
 import struct
+import subprocess
 import time
 import zlib
 
@@ -11,7 +12,7 @@ import soundfile
 from media_files import encode_clip, encode_sound, moving_square, ramp, tone
 
 from nextgpt_chat.errors import LimitError, MediaError
-from nextgpt_chat.media import Limits, read_media
+from nextgpt_chat.media import Limits, ffmpeg, read_media
 
 
 def test_text_named_png(tmp_path):
@@ -154,6 +155,21 @@ def test_long_compressed_sounds_and_clips(tmp_path):
         read_media(clip, limits=Limits(video_frames=20))
     with pytest.raises(LimitError, match="megapixels"):
         read_media(clip, limits=Limits(pixels=4000))
+
+
+def test_no_shape_of_pixels_makes_a_clip_larger(tmp_path):
+    """A kilobyte that says that its pixels are 255 times as wide as high."""
+    plain = encode_clip(tmp_path / "plain.mp4", moving_square(8, 128, 128), 4, "-c:v", "libx264")
+    wide = tmp_path / "wide.mp4"
+    command = [ffmpeg.executable(), "-loglevel", "error", "-i", str(plain), "-c", "copy", "-aspect", "255/1"]
+    subprocess.run([*command, str(wide)], check=True)
+    assert read_media(wide).frames.shape == (8, 1, 128, 3)
+
+
+def test_a_clip_that_cannot_be_made_small_enough(tmp_path):
+    clip = encode_clip(tmp_path / "clip.mp4", moving_square(40), 10, "-c:v", "libx264")
+    with pytest.raises(LimitError, match=r"clip\.mp4 takes .* MB of memory or more; at most .* MB are taken\. Send"):
+        read_media(clip, limits=Limits(clip_bytes=60))
 
 
 def test_a_live_clip_without_a_length_is_still_bounded(tmp_path):

@@ -192,28 +192,20 @@ class _Decoder:
 
     def _clip(self, demuxer: str, header: ffmpeg.Probe, stream: ffmpeg.VideoStream) -> tuple[dict[str, Any], float]:
         """The clip, and at how many seconds its picture ends: that may begin after the sound does."""
-        limits = self.limits
+        limits, most = self.limits, self.limits.video_frames
         limits.check_size(self.name, stream.width, stream.height)
-        frames = math.ceil((header.seconds or 0) * (stream.fps or 0))
         limits.check_clip(self.name, header.seconds or 0.0, 0)
-        factor = self._shrink(stream.width, stream.height, min(frames or limits.video_frames, limits.video_frames))
-        # Both sides by the same factor, so it holds whichever way the player is told to turn the frames;
-        # "sar" makes pixels square.
-        scale = f"scale=w=max(1\\,round(iw*sar*{factor:.6f})):h=max(1\\,round(ih*{factor:.6f}))"
-        flags = "bicubic+accurate_rnd+full_chroma_int"
-        done = ffmpeg.run(
-            [
-                *ffmpeg.input_arguments(self.path, demuxer),
-                *("-map", f"0:{stream.index}", "-an", "-sn", "-dn", "-t", str(limits.video_seconds + 1)),
-                *("-frames:v", str(limits.video_frames + 1), "-fps_mode", "passthrough"),
-                *("-vf", f"{scale}:flags={flags},format=rgb24,setsar=1"),
-                *("-f", "rawvideo", "-threads", "1", "-y", f"file:{self.output}"),
-            ],
-            seconds=self._seconds_left(),
-        )
+        stated = math.ceil((header.seconds or 0) * (stream.fps or 0))
+        ceiling = round(1.05 * limits.clip_bytes)  # sides are rounded to whole pixels
+        for frames in sorted({min(stated or most, most), most}):  # the stated rate may be far too low
+            done = self._write_frames(demuxer, stream, frames, ceiling + 1)
+            written = self.output.stat().st_size if self.output.exists() else 0
+            if written <= ceiling:
+                break
+        limits.check_unpacked(self.name, written, ceiling)
         size = ffmpeg.output_size(done.log)
         frame_bytes = size[0] * size[1] * 3 if size else 0
-        count = self.output.stat().st_size // frame_bytes if frame_bytes and self.output.exists() else 0
+        count = written // frame_bytes if frame_bytes else 0
         if done.status or not count:
             raise self._broken("clip", _last_line(done.log, str(self.path)))
         assert size is not None
@@ -221,7 +213,26 @@ class _Decoder:
         limits.check_clip(self.name, end, count)
         return {"kind": "video", "shape": (count, size[1], size[0], 3), "dtype": "uint8", "fps": fps}, end
 
-    def _shrink(self, width: int, height: int, frames: int) -> float:
+    def _write_frames(self, demuxer: str, stream: ffmpeg.VideoStream, frames: int, most_bytes: int) -> ffmpeg.Finished:
+        """Writes the output, shrunk so that ``frames`` of them fit; ends with the frame that reaches ``most_bytes``."""
+        limits = self.limits
+        # Pixels are made square by shrinking their longer side, so that no stated shape makes a frame larger.
+        factor = self._shrink(stream.width * min(1, stream.pixel), stream.height * min(1, 1 / stream.pixel), frames)
+        # Both sides by the same factor, so it holds whichever way the player is told to turn the frames.
+        width, height = (f"max(1\\,round({side}*{factor:.6f}))" for side in ("iw*min(1\\,sar)", "ih*min(1\\,1/sar)"))
+        scale = f"scale=w={width}:h={height}:flags=bicubic+accurate_rnd+full_chroma_int"
+        return ffmpeg.run(
+            [
+                *ffmpeg.input_arguments(self.path, demuxer),
+                *("-map", f"0:{stream.index}", "-an", "-sn", "-dn", "-t", str(limits.video_seconds + 1)),
+                *("-frames:v", str(limits.video_frames + 1), "-fps_mode", "passthrough"),
+                *("-vf", f"{scale},format=rgb24,setsar=1", "-fs", str(most_bytes)),
+                *("-f", "rawvideo", "-threads", "1", "-y", f"file:{self.output}"),
+            ],
+            seconds=self._seconds_left(),
+        )
+
+    def _shrink(self, width: float, height: float, frames: int) -> float:
         """The factor that makes a clip small enough to keep in memory; 1 for most."""
         limits = self.limits
         by_side = limits.clip_side / min(width, height)

@@ -17,6 +17,7 @@ _BEGINNING = re.compile(r"^  Duration: .*, start: (-?\d+\.\d+)", re.MULTILINE)
 _STREAM_START = re.compile(r", start (-?\d+\.\d+)")
 _ESTIMATED = "Estimating duration from bitrate"
 _SIZE = re.compile(r", (\d+)x(\d+)(?= |,|$)")
+_PIXEL = re.compile(r"\bSAR (\d+):(\d+)")
 _FPS = re.compile(r", (\d+(?:\.\d+)?) fps\b")
 _NTSC = {printed: round(printed) * 1000 / 1001 for printed in (23.98, 29.97, 47.95, 59.94, 119.88)}
 
@@ -70,13 +71,14 @@ def input_arguments(path: str | Path, demuxer: str) -> list[str]:
 @dataclass(frozen=True)
 class VideoStream:
     """``width`` and ``height`` as coded (before rotation); ``fps``: None where the file states none; ``start``: seconds
-    after the file's beginning."""
+    after the file's beginning; ``pixel``: width of a pixel by its height."""
 
     index: int
     width: int
     height: int
     fps: float | None
-    start: float = 0.0
+    start: float
+    pixel: float
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ def probe(path: str | Path, demuxer: str, *, seconds: float) -> Probe:
         size = _SIZE.search(facts)
         if kind == "Video" and video is None and size and "attached pic" not in facts:
             start = _number(_STREAM_START, facts) - _number(_BEGINNING, log)
-            video = VideoStream(int(index), int(size[1]), int(size[2]), _printed_fps(facts), max(0.0, start))
+            coded = (int(index), int(size[1]), int(size[2]))
+            video = VideoStream(*coded, _printed_fps(facts), max(0.0, start), _pixel_shape(facts))
     return Probe(length, video, audio_index, log)
 
 
@@ -128,6 +131,12 @@ def _printed_fps(facts: str) -> float | None:
     value = _number(_FPS, facts)
     # ffmpeg prints two decimals; the broadcast rates are the usual ones that do not fit into them.
     return _NTSC.get(value, value) or None
+
+
+def _pixel_shape(facts: str) -> float:
+    """The container's, printed after the stream's own, is what ffmpeg goes by."""
+    shapes = [int(width) / int(height) for width, height in _PIXEL.findall(facts) if int(width) and int(height)]
+    return shapes[-1] if shapes else 1.0
 
 
 def _number(pattern: re.Pattern[str], text: str) -> float:

@@ -66,6 +66,15 @@ class Limits:
             )
 
     @staticmethod
+    def check_unpacked(name: str, size: int, limit: int) -> None:
+        """``size``: bytes of the content in memory, as far as they have been counted."""
+        if size > limit:
+            raise LimitError(
+                f"{name} takes {size / 1e6:.1f} MB of memory or more; at most {limit / 1e6:.1f} MB are taken. "
+                "Send a smaller or shorter one."
+            )
+
+    @staticmethod
     def _check_seconds(name: str, seconds: float, limit: float, thing: str) -> None:
         if seconds > limit + 0.5:  # encoders pad: a file of "60 s" often states 60.02 s
             long = f"{seconds:.1f} seconds" if seconds < 120 else f"{seconds / 60:.1f} minutes"

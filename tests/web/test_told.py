@@ -172,6 +172,7 @@ def real_messages(folder):
         message_of(read_media, folder / "gone.wav"),
         *(str(broken(thing, "nothing to decode")) for thing in ("PNG picture", "clip", "sound", "clip or sound")),
         message_of(limits.check_bytes, odd, 30_000_000),
+        message_of(limits.check_unpacked, odd, 30_000_000, 20_000_000),
         message_of(limits.check_size, odd, 9000, 8000),
         message_of(limits.check_size, odd, 20_000, 8),
         message_of(limits.check_sound, odd, 1, 400_000),
