@@ -1,5 +1,6 @@
 """What must not come in: each refusal names the file, the limit and the next step."""
 
+import io
 import struct
 import subprocess
 import time
@@ -188,6 +189,27 @@ def test_an_endless_gif(tmp_path):
         read_media(tmp_path / "slow.gif")
     with pytest.raises(LimitError, match="more than 10 frames"):
         read_media(tmp_path / "slow.gif", limits=Limits(video_seconds=1000, video_frames=10))
+
+
+@pytest.mark.parametrize(("side", "told"), [((60, 50), "megapixels"), ((90, 20), "at most 80 pixels")])
+def test_a_later_frame_of_a_gif_that_is_larger_than_the_first(side, told):
+    data = gif_of_sizes((10, 10), side)
+    assert read_media(data).frames.shape == (2, side[1], side[0], 3)
+    with pytest.raises(LimitError, match=rf"wide\.gif is {side[0]} × {side[1]} pixels.*{told}"):
+        read_media(data, name="wide.gif", limits=Limits(pixels=2000, side=80))
+
+
+def gif_of_sizes(*sizes) -> bytes:
+    """A GIF whose screen has the first size, whatever the later frames have."""
+    head, frames = b"", b""
+    for size in sizes:
+        buffer = io.BytesIO()
+        PIL.Image.new("P", size).save(buffer, "GIF")
+        data = buffer.getvalue()
+        colours = 3 * (2 << (data[10] & 7)) if data[10] & 0x80 else 0
+        head = head or data[: 13 + colours]
+        frames += data[13 + colours : -1]
+    return head + frames + b";"
 
 
 def test_too_many_bytes_and_too_high_a_rate(tmp_path):

@@ -114,6 +114,7 @@ class _Decoder:
         frames, shown = 0, 0
         for frames in range(1, gif.n_frames + 1):
             shown += gif_milliseconds(gif, frames - 1)
+            self.limits.check_size(self.name, *gif.size)  # grown by a frame that sticks out, not decoded yet
             self.limits.check_clip(self.name, shown / 1000, frames)
             self._seconds_left()
         factor = self._shrink(*gif.size, frames)
