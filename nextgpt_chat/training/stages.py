@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ..checkpoints.manifest import MANIFEST_FILE
+from ..content import MEDIA_KINDS
 from ..errors import NextGPTError
 from . import joining, pretraining, shipping
 from .workshop import SHIPPED_PARTS, Workshop, make_workshop
@@ -104,6 +105,6 @@ def _ship(w: Workshop, anew: bool) -> None:
 
 def _is_done(w: Workshop, stage: str) -> bool:
     """Whether this run finished the stage, or its part is shipped and this run has not begun it."""
-    part = {"image": "image_decoder", "audio": "audio_decoder", "video": "video_decoder"}.get(stage, stage)
+    part = {"lm": "language_model", **{kind: f"{kind}_decoder" for kind in MEDIA_KINDS}}.get(stage, stage)
     begun = (w.state(stage) / "state.pt").exists()
     return w.result(stage) is not None or (not begun and w.find(part) is not None)

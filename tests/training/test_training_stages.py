@@ -214,6 +214,16 @@ def test_what_is_begun_anew_and_stopped_is_not_taken_for_done(tmp_path, monkeypa
     assert ran == ["vae"] and not shipped
 
 
+def test_parts_that_are_shipped_in_an_unfinished_checkpoint_are_not_trained_again(tmp_path, monkeypatch):
+    out = tmp_path / "checkpoint"
+    for folder in ("image_decoder/vae", "imagebind", "language_model"):
+        (out / folder).mkdir(parents=True)
+        (out / folder / "config.json").write_text("{}")
+    ran, _ = runs_of(monkeypatch, tmp_path)
+    stages.run("all", {"preset": "tiny", "root": str(tmp_path / "run"), "out": str(out)}, resume=True)
+    assert ran == [name for name in stages.STAGES if name not in ("vae", "imagebind", "lm")]
+
+
 def test_a_stage_says_which_one_must_come_before_it(tmp_path):
     with pytest.raises(NextGPTError, match="train vae"):
         stages.run("image", {"preset": "tiny", "root": str(tmp_path), "device": "cpu"})
