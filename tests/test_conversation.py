@@ -1,12 +1,15 @@
 """Conversations: what is added, undone, saved, loaded and exchanged as messages."""
 
 import base64
+import io
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import PIL.Image
 import pytest
+import soundfile
 from media_files import moving_square, ramp, tone
 
 from nextgpt_chat.content import Audio, Image, MediaPart, TextPart, Turn, Video
@@ -192,6 +195,8 @@ def test_damaged_and_foreign_content_is_refused(talk, tmp_path):
         ({name: None}, "no item named|KeyError"),
         ({name: write_image(Image(ramp() // 2), None, False)}, "not what the conversation refers to"),
         ({name: b"text"}, "looks like text"),
+        ({name: _form(ramp(), "JPEG")}, "looks like JPEG"),
+        ({f"media/{Audio(tone(), 16_000).sha256}.wav": _flac(tone())}, "looks like flac"),
         ({archive.DOCUMENT: "{"}, "not a saved conversation"),
         ({archive.DOCUMENT: "[" * 100_000}, "not a saved conversation"),
         ({archive.DOCUMENT: json.dumps({**data, "version": 9})}, "version 9.*Update"),
@@ -209,14 +214,40 @@ def test_damaged_and_foreign_content_is_refused(talk, tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["other.zip"]
 
 
-def test_a_zip_bomb_is_refused_before_it_is_unpacked(talk, tmp_path, monkeypatch):
+def _form(pixels, form):
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(buffer, form)
+    return buffer.getvalue()
+
+
+def _flac(samples):
+    """Silence is a thousand times smaller in it."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, 16_000, format="FLAC")
+    return buffer.getvalue()
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(talk, tmp_path):
     path = _rewritten(_saved(talk, tmp_path), {archive.DOCUMENT: b" " * 40_000_000})
     with pytest.raises(LimitError, match=r"unpacks to .* MB or more"):
         Conversation.load(path)
+
+
+def test_what_a_talk_unpacks_to_is_refused_before_it_is_in_memory(talk, tmp_path, monkeypatch):
     path = _saved(talk, tmp_path)
+    taken, fromfile = [], np.fromfile
+    monkeypatch.setattr(np, "fromfile", lambda file, dtype: taken.append(fromfile(file, dtype)) or taken[-1])
     monkeypatch.setattr(archive, "_TOTAL_BYTES", 100_000)  # the clip's file is small, its frames are not
-    with pytest.raises(LimitError, match="unpacks to"):
+    with pytest.raises(LimitError, match=r"other\.zip unpacks to 0 MB or more; .* at most 0 MB.*Save a shorter"):
         Conversation.load(path)
+    assert 0 < sum(array.nbytes for array in taken) <= 100_000
+
+
+def test_a_single_medium_that_is_too_large_is_named(talk, tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "_LIMITS", replace(archive._LIMITS, unpacked_bytes=20_000))
+    sound = talk.turns[0].media[1].media.sha256
+    with pytest.raises(LimitError, match=rf"other\.zip: media/{sound[:20]}.*\.wav takes 0\.0 MB of memory or more"):
+        Conversation.load(_saved(talk, tmp_path))
 
 
 def test_messages_round_trip(talk):

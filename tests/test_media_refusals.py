@@ -5,6 +5,7 @@ import struct
 import subprocess
 import time
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import PIL.Image
@@ -12,8 +13,9 @@ import pytest
 import soundfile
 from media_files import encode_clip, encode_sound, moving_square, ramp, tone
 
+from nextgpt_chat.content import Audio, Image, Video, array_of
 from nextgpt_chat.errors import LimitError, MediaError
-from nextgpt_chat.media import Limits, ffmpeg, read_media
+from nextgpt_chat.media import Limits, encode_lossless, ffmpeg, read_exact, read_media
 
 
 def test_text_named_png(tmp_path):
@@ -218,6 +220,18 @@ def test_too_many_bytes_and_too_high_a_rate(tmp_path):
     soundfile.write(tmp_path / "fast.wav", tone(), 500_000)
     with pytest.raises(LimitError, match="500000 samples a second; at most 192000"):
         read_media(tmp_path / "fast.wav")
+
+
+@pytest.mark.parametrize(
+    "medium", [Image(ramp()), Audio(np.zeros(2000, np.float32), 8000), Video(moving_square(8), 4.0)]
+)
+def test_what_fills_more_memory_than_it_may(medium):
+    _, data = encode_lossless(medium)
+    array = array_of(medium)
+    limits = Limits(unpacked_bytes=array.nbytes, clip_bytes=1)  # nothing of one's own is shrunk
+    assert np.array_equal(array_of(read_exact(data, limits=limits)), array)
+    with pytest.raises(LimitError, match=r"^The file takes 0\.\d MB of memory or more; at most 0\.\d MB are taken"):
+        read_exact(data, limits=replace(limits, unpacked_bytes=array.nbytes - 1))
 
 
 def test_decoding_that_takes_too_long_is_ended(tmp_path, monkeypatch):

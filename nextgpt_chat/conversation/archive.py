@@ -12,6 +12,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ import numpy as np
 from ..content import Media, Video, array_of
 from ..errors import LimitError, MediaError
 from ..media import Limits, encode_lossless, read_exact
+from ..media.decoding import sniff
 from ..media.writing import replacing
 
 DOCUMENT = "conversation.json"
 _SUFFIXES = {"image": ".png", "audio": ".wav", "video": ".mp4"}
+_FORMATS = {"image": "PNG", "audio": "wav", "video": "mov"}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 FORMAT_VERSION = 1
 _DOCUMENT_BYTES = 32_000_000
@@ -38,8 +41,7 @@ _LIMITS = Limits(
     video_frames=100_000,
     sample_rate=2**31,
     decode_seconds=120,
-    clip_side=65_536,
-    clip_bytes=_MEDIUM_BYTES,
+    unpacked_bytes=_MEDIUM_BYTES,
 )
 """Looser than for uploads: generated media and values made by programs are in here too."""
 
@@ -98,12 +100,10 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Media]]:
             _check_sizes(path, file)
             document = json.loads(file.read(DOCUMENT))
             check_version(document)
-            media, total = {}, 0
+            media, left = {}, _TOTAL_BYTES
             for part in _media_parts(document):
-                media[part["sha256"]] = medium = _medium(path, file, part)
-                total += array_of(medium).nbytes
-                if total > _TOTAL_BYTES:
-                    raise _too_large(path, total)
+                media[part["sha256"]] = medium = _medium(path, file, part, left)
+                left -= array_of(medium).nbytes
             return document, media
     except (LimitError, MediaError):
         raise
@@ -142,13 +142,23 @@ def _media_parts(document: Any) -> list[dict[str, Any]]:
     return list({part["sha256"]: part for part in parts}.values())
 
 
-def _medium(path: str | os.PathLike, file: zipfile.ZipFile, part: dict[str, Any]) -> Media:
+def _medium(path: str | os.PathLike, file: zipfile.ZipFile, part: dict[str, Any], left: int) -> Media:
+    """One medium, of at most ``left`` bytes in memory: a few MB of silence or of one colour may stand for many GB."""
     digest, kind = part["sha256"], part["type"]
     if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
         raise ValueError(f"{digest!r} is not a content hash")
     name = f"media/{digest}{_SUFFIXES[kind]}"
-    # zipfile stops at the stated size, which has been checked, and compares the checksum.
-    medium = read_exact(file.read(name), limits=_LIMITS, name=f"{Path(path).name}: {name}")
+    data = file.read(name)  # zipfile stops at the stated size, which has been checked, and compares the checksum
+    _, data_format = sniff(data[:4096])
+    if data_format != _FORMATS[kind]:
+        raise not_a_conversation(path, f"{name} looks like {data_format}")
+    limits = replace(_LIMITS, unpacked_bytes=min(left, _LIMITS.unpacked_bytes))
+    try:
+        medium = read_exact(data, limits=limits, name=f"{Path(path).name}: {name}")
+    except LimitError as error:
+        if limits == _LIMITS:
+            raise
+        raise _too_large(path, _TOTAL_BYTES) from error
     if kind == "video" and isinstance(medium, Video):
         medium = Video(medium.frames, float(part["fps"]))
     if medium.kind != kind or medium.sha256 != digest:

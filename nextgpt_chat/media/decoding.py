@@ -100,6 +100,7 @@ class _Decoder:
         try:
             with PIL.Image.open(self.path, formats=(file_format,)) as picture:
                 self.limits.check_size(self.name, *picture.size)
+                self.limits.check_unpacked(self.name, 3 * picture.width * picture.height)
                 if file_format == "GIF" and getattr(picture, "is_animated", False):
                     return self._animation(picture)
                 pixels = rgb_pixels(picture)
@@ -140,18 +141,22 @@ class _Decoder:
 
         with soundfile.SoundFile(path) as file:
             length = file.frames if 0 <= file.frames < _UNKNOWN_LENGTH else 0
-            self.limits.check_sound(self.name, length / file.samplerate, file.samplerate)
+            self._check_samples(length, file.samplerate)
             count = 0
             with self.output.open("wb") as output:
                 while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
                     count += len(block)
-                    self.limits.check_sound(self.name, count / file.samplerate, file.samplerate)
+                    self._check_samples(count, file.samplerate)
                     mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float64)
                     output.write((mono if self.exact else to_grid(mono)).astype(np.float32).tobytes())
                     self._seconds_left()
             if not count and not self.exact:
                 raise self._broken("sound", "there is not one sample in it")
             return {"kind": "audio", "shape": (count,), "dtype": "float32", "rate": file.samplerate}
+
+    def _check_samples(self, count: int, rate: int) -> None:
+        self.limits.check_sound(self.name, count / rate, rate)
+        self.limits.check_unpacked(self.name, np.dtype(np.float32).itemsize * count)
 
     # Through ffmpeg
 
@@ -197,11 +202,12 @@ class _Decoder:
         limits.check_size(self.name, stream.width, stream.height)
         limits.check_clip(self.name, header.seconds or 0.0, 0)
         stated = math.ceil((header.seconds or 0) * (stream.fps or 0))
-        ceiling = round(1.05 * limits.clip_bytes)  # sides are rounded to whole pixels
+        shrunk = round(1.05 * limits.clip_bytes)  # sides are rounded to whole pixels
+        ceiling = limits.unpacked_bytes if self.exact else min(shrunk, limits.unpacked_bytes)
         for frames in sorted({min(stated or most, most), most}):  # the stated rate may be far too low
             done = self._write_frames(demuxer, stream, frames, ceiling + 1)
             written = self.output.stat().st_size if self.output.exists() else 0
-            if written <= ceiling:
+            if written <= ceiling or self.exact:
                 break
         limits.check_unpacked(self.name, written, ceiling)
         size = ffmpeg.output_size(done.log)
@@ -235,6 +241,8 @@ class _Decoder:
 
     def _shrink(self, width: float, height: float, frames: int) -> float:
         """The factor that makes a clip small enough to keep in memory; 1 for most."""
+        if self.exact:
+            return 1.0
         limits = self.limits
         by_side = limits.clip_side / min(width, height)
         by_bytes = math.sqrt(limits.clip_bytes / (width * height * 3 * max(1, frames)))

@@ -30,6 +30,8 @@ class Limits:
     """Time the decoding may take."""
     clip_side: int = 512
     clip_bytes: int = 512_000_000
+    unpacked_bytes: int = 1_000_000_000
+    """Memory that the content of any file may take."""
 
     def check_bytes(self, name: str, size: int) -> None:
         if size > self.bytes:
@@ -65,9 +67,9 @@ class Limits:
                 "Send a shorter piece of it, or save it with fewer frames a second."
             )
 
-    @staticmethod
-    def check_unpacked(name: str, size: int, limit: int) -> None:
-        """``size``: bytes of the content in memory, as far as they have been counted."""
+    def check_unpacked(self, name: str, size: int, limit: int | None = None) -> None:
+        """``size``: bytes of the content in memory, as far as they have been counted. ``limit``: for unpacked_bytes."""
+        limit = self.unpacked_bytes if limit is None else limit
         if size > limit:
             raise LimitError(
                 f"{name} takes {size / 1e6:.1f} MB of memory or more; at most {limit / 1e6:.1f} MB are taken. "

@@ -55,7 +55,7 @@ def read_media(source: Source, *, limits: Limits | None = None, name: str = "") 
 
 
 def read_exact(source: str | os.PathLike | bytes, *, limits: Limits, name: str = "") -> Media:
-    """Reads what :func:`encode_lossless` wrote: samples are not rounded and may be none at all."""
+    """Reads what :func:`encode_lossless` wrote: samples are not rounded and may be none, clips not shrunk."""
     return _read(source, limits, name, exact=True)
 
 

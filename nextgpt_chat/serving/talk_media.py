@@ -36,8 +36,7 @@ _LIMITS = Limits(
     video_frames=1_000_000,
     sample_rate=2**31,
     decode_seconds=120,
-    clip_side=2**20,
-    clip_bytes=2**33,
+    unpacked_bytes=2**33,
 )
 """For reading back: what is in the folder has passed its limits before it came in."""
 
