@@ -90,6 +90,15 @@ def test_lossless_sounds_come_back_exactly_at_their_own_rate(tmp_path, form, sub
     assert np.array_equal(audio.samples, whole / np.float32(32768))
 
 
+@pytest.mark.parametrize("length", [0x7FFF_FFFF, 0xFFFF_FFFF])
+def test_a_wav_from_a_pipe_states_no_length_and_is_read_to_its_end(tmp_path, length):
+    soundfile.write(tmp_path / "piped.wav", tone(), 16_000)
+    data = bytearray((tmp_path / "piped.wav").read_bytes())
+    at = data.index(b"data") + 4
+    data[4:8] = data[at : at + 4] = length.to_bytes(4, "little")
+    assert read_media(bytes(data)).seconds == 0.5
+
+
 def test_channels_are_averaged_and_samples_put_on_the_16_bit_grid(tmp_path):
     path = tmp_path / "stereo.wav"
     stereo = np.stack([tone(), np.zeros_like(tone())], axis=1)

@@ -100,6 +100,15 @@ def noisy_webm(path, *options) -> bytes:
     return encode_clip(path, noise, 20, *options, *vp8).read_bytes()
 
 
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_a_truncated_wav(tmp_path, subtype):
+    soundfile.write(tmp_path / "cut.wav", tone(), 16_000, subtype)
+    data = (tmp_path / "cut.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(data[: len(data) // 2])
+    with pytest.raises(MediaError, match=r"cut\.wav could not be read as a sound: its end is missing \(at least"):
+        read_media(tmp_path / "cut.wav")
+
+
 @pytest.mark.parametrize(("name", "form"), [("cut.png", "PNG"), ("cut.jpg", "JPEG"), ("cut.gif", "GIF")])
 def test_a_truncated_picture(tmp_path, name, form):
     path = tmp_path / name

@@ -1,4 +1,4 @@
-"""How many bytes a file lacks by its own account: the lengths that its boxes or elements state."""
+"""How many bytes a file lacks by its own account: the lengths that its boxes, elements or chunks state."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 _EBML_HEADER, _SEGMENT = 0x1A45DFA3, 0x18538067
+_NO_LENGTH = 0x7FFF0000  # programs that write to a pipe state a length from here on
 
 
 def missing_bytes(path: Path, demuxer: str) -> int | None:
     """0 for a whole file, None where it does not state its length (live recordings, other formats than MP4, MOV,
-    Matroska and WebM)."""
-    read_end = {"mov": _end_of_boxes, "matroska": _end_of_segment}.get(demuxer)
+    Matroska, WebM and WAV)."""
+    read_end = {"mov": _end_of_boxes, "matroska": _end_of_segment, "wav": _end_of_samples}.get(demuxer)
     if read_end is None:
         return None
     with path.open("rb") as file:
@@ -47,6 +48,19 @@ def _end_of_segment(file: BinaryIO, size: int) -> int | None:
         if kind == _SEGMENT:
             return file.tell() + length
         file.seek(length, os.SEEK_CUR)
+    return None
+
+
+def _end_of_samples(file: BinaryIO, size: int) -> int | None:
+    """Of a WAV's data chunk: what comes after it is tags, and the length of the whole is often a few bytes wrong."""
+    position = 12
+    while position + 8 <= size:
+        file.seek(position)
+        name, length = struct.unpack("<4sI", file.read(8))
+        position += 8 + length
+        if name == b"data":
+            return position if length < _NO_LENGTH else None
+        position += length % 2
     return None
 
 

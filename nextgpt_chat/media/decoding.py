@@ -131,6 +131,7 @@ class _Decoder:
     def _sound(self, demuxer: str) -> dict[str, Any]:
         import soundfile
 
+        self._check_end("sound", demuxer)
         try:
             return self._samples(self.path)
         except soundfile.SoundFileError:
@@ -161,8 +162,7 @@ class _Decoder:
     # Through ffmpeg
 
     def _container(self, demuxer: str) -> dict[str, Any]:
-        if missing := missing_bytes(self.path, demuxer):
-            raise self._broken("clip", f"its end is missing (at least {missing} bytes)")
+        unstated = self._check_end("clip", demuxer) is None
         header = ffmpeg.probe(self.path, demuxer, seconds=self._seconds_left())
         if header.video is not None:
             facts, read = self._clip(demuxer, header, header.video)
@@ -171,10 +171,16 @@ class _Decoder:
         else:
             raise self._broken("clip or sound", _last_line(header.log, str(self.path)))
         only_one = header.video is None or header.audio_index is None  # else the length may be the other's
-        if missing is None and only_one and header.seconds and read < 0.75 * header.seconds - 0.5:
+        if unstated and only_one and header.seconds and read < 0.75 * header.seconds - 0.5:
             thing = "clip" if header.video is not None else "sound"
             raise self._broken(thing, f"only {read:.1f} of its {header.seconds:.1f} seconds are there")
         return facts
+
+    def _check_end(self, thing: str, demuxer: str) -> int | None:
+        missing = missing_bytes(self.path, demuxer)
+        if missing:
+            raise self._broken(thing, f"its end is missing (at least {missing} bytes)")
+        return missing
 
     def _track(self, demuxer: str, header: ffmpeg.Probe) -> tuple[dict[str, Any], float]:
         """The sound, and at how many seconds it ends."""
