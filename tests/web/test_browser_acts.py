@@ -105,7 +105,7 @@ def test_a_picture_goes_into_the_next_message_beside_what_is_written(page):
     await_end(page)
     page.locator("#composer textarea").fill("what is this?")
     page.locator("#chatbot button.act[name=use]").click()
-    expect(page.locator("#composer .thumbnail-item, #composer .thumbnails img")).not_to_have_count(0, timeout=PATIENCE)
+    expect(page.locator("#composer .thumbnail-item img")).to_have_js_property("complete", True, timeout=PATIENCE)
     expect(page.locator("#composer textarea")).to_have_value("what is this?")
     page.locator("#composer textarea").press("Enter")
     expect(page.locator("#chatbot")).to_contain_text("I got image.", timeout=PATIENCE)

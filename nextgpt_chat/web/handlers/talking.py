@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -61,7 +62,12 @@ def beside(text: str, files: Sequence[str | Path] = ()) -> dict[str, Any] | None
     if not text and not files:
         return None
     # The time makes the same, given twice, news again.
-    return {"text": text, "files": [FileData(path=str(file)).model_dump() for file in files], "at": time.monotonic()}
+    return {"text": text, "files": [_file_data(str(file)) for file in files], "at": time.monotonic()}
+
+
+def _file_data(path: str) -> dict[str, Any]:
+    """As the composer itself has its files: by their type it shows pictures small."""
+    return FileData(path=path, orig_name=Path(path).name, mime_type=mimetypes.guess_type(path)[0]).model_dump()
 
 
 class Talking:
