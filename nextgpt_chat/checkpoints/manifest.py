@@ -296,3 +296,8 @@ class _Reader:
                 GenerationSettings.from_dict({group: dict(values)})
             except Exception as error:  # a wrong name, type or range: each message says which
                 raise CheckpointError(f"{self.where} has unusable defaults.{group}: {error}") from error
+
+
+def holds_something_else(folder: Path) -> bool:
+    """Whether ``folder`` is a file, or holds anything without being a finished checkpoint."""
+    return folder.exists() and not (folder / MANIFEST_FILE).is_file() and (not folder.is_dir() or any(folder.iterdir()))

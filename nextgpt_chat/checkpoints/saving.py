@@ -15,7 +15,7 @@ from ..errors import CheckpointError
 from ..known_world import KnownWorld
 from ..model import NextGPTModel
 from .integrity import write_checksums
-from .manifest import MANIFEST_FILE, Manifest
+from .manifest import Manifest, holds_something_else
 
 MAX_SHARD = "9MB"
 
@@ -38,8 +38,7 @@ def save_model(
     """
     folder = Path(folder)
     manifest = _as_built(model, manifest, known_world)
-    occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    if occupied and not (folder / MANIFEST_FILE).is_file():
+    if holds_something_else(folder):
         raise CheckpointError(f"{folder} exists and is no checkpoint; it is left alone. Choose a new or empty folder.")
     old_card = folder / "README.md"
     if card is None and old_card.is_file():

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..checkpoints.integrity import CHECKSUMS_FILE
-from ..checkpoints.manifest import MANIFEST_FILE, PARTS
+from ..checkpoints.manifest import MANIFEST_FILE, PARTS, holds_something_else
 from ..errors import CheckpointError
 
 LOCK_FILE = "sources.lock.json"
@@ -76,9 +76,9 @@ def _check_place(out: Path, inputs: Iterable[Path]) -> None:
             raise CheckpointError(
                 f"{path} lies inside {out}, which will be replaced. Move it elsewhere, or choose another --out."
             )
-    names = sorted(path.name for path in out.iterdir())
-    if names and MANIFEST_FILE not in names:
+    if holds_something_else(out):
         raise CheckpointError(f"{out} exists and is no checkpoint; it is left alone. Choose a new or empty folder.")
+    names = sorted(path.name for path in out.iterdir())
     ours = {MANIFEST_FILE, CHECKSUMS_FILE, *CARRIED, *PARTS}
     if strange := [name for name in names if name not in ours and not name.startswith(("projections", ".", "known_"))]:
         raise CheckpointError(

@@ -22,7 +22,7 @@ from . import worlddata
 from .contrastive import features_of_values
 from .joining import load_stage
 from .recipes import FURTHER_RUNS
-from .workshop import Workshop, is_occupied, is_unfinished
+from .workshop import Workshop, is_unfinished
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "text": {"temperature": 0.2, "top_p": 0.9, "max_new_tokens": 160},
@@ -59,7 +59,7 @@ def ship(w: Workshop) -> Manifest:
     else:
         manifest, world, card = trained_manifest(base), load_known_world(w.base, base), base_card(w, base)
     parts = w.out.with_name(f".{w.out.name}.{uuid.uuid4().hex[:8]}.parts")
-    if is_occupied(w.out) and is_unfinished(w.out):
+    if is_unfinished(w.out):
         w.out.rename(parts)
     try:
         written = save_model(model, manifest, w.out, known_world=world, card=card)

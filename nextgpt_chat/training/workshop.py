@@ -10,7 +10,7 @@ import torch
 
 from ..checkpoints import Manifest, find_checkpoint
 from ..checkpoints.devices import choose_device
-from ..checkpoints.manifest import MANIFEST_FILE
+from ..checkpoints.manifest import MANIFEST_FILE, holds_something_else
 from ..errors import NextGPTError
 from .loop import Recipe
 from .recipes import Sizes, check_value, preset
@@ -101,11 +101,6 @@ SETTINGS = {"preset": str, "root": str, "out": str, "device": str, "base": str, 
 """What a configuration may say besides sizes and recipes."""
 
 
-def is_occupied(out: Path) -> bool:
-    """Whether something that is no finished checkpoint is there."""
-    return out.exists() and not (out / MANIFEST_FILE).is_file() and (not out.is_dir() or any(out.iterdir()))
-
-
 def is_unfinished(out: Path) -> bool:
     """Whether a folder holds parts of a checkpoint and nothing else."""
     tops = {Path(part).parts[0] for part in SHIPPED_PARTS.values()}
@@ -129,6 +124,6 @@ def make_workshop(config: dict[str, Any], resume: bool = True) -> Workshop:
         raise NextGPTError(f"The result would replace the base {base}. Choose another folder for 'out'.")
     if root.resolve().is_relative_to(out.resolve()):
         raise NextGPTError(f"The result would replace the run's own folder {root}. Choose another folder for 'out'.")
-    if is_occupied(out) and not is_unfinished(out):
+    if holds_something_else(out) and not is_unfinished(out):
         raise NextGPTError(f"{out} exists and is no checkpoint; it is left alone. Choose another folder for 'out'.")
     return Workshop(root, sizes.changed(config), resume, device, out, gates, base)

@@ -1,5 +1,6 @@
 """The stages themselves, at a tiny size: what each freezes and trains, and the whole recipe from nothing."""
 
+import contextlib
 import random
 import re
 
@@ -12,7 +13,7 @@ from nextgpt_chat.errors import NextGPTError
 from nextgpt_chat.picturebook import captions
 from nextgpt_chat.picturebook.dialogues import MediaSlot, dialogue
 from nextgpt_chat.prompting import MediaSegment, SignalSegment, TextSegment
-from nextgpt_chat.training import alignment, joining, stages, word_vectors
+from nextgpt_chat.training import alignment, joining, shipping, stages, word_vectors
 from nextgpt_chat.training.between import asked_otherwise, told_between
 from nextgpt_chat.training.loop import Recipe
 from nextgpt_chat.training.renaming import has_known_source, only_decided, only_said, renamed
@@ -151,6 +152,26 @@ def test_a_folder_with_other_things_is_never_the_result(tmp_path):
             make_workshop({"preset": "tiny", "root": str(run), "out": str(out)})
     (mine / "thesis.txt").unlink()
     assert make_workshop({"preset": "tiny", "root": str(run), "out": str(mine)}).out == mine
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_shipped_parts_go_only_when_the_checkpoint_stands(tmp_path, monkeypatch, model, fails):
+    w = make_workshop({"preset": "tiny", "root": str(tmp_path / "run"), "out": str(tmp_path / "out")})
+    (w.out / "imagebind").mkdir(parents=True)
+
+    def save(model, manifest, folder, **rest):
+        if fails:
+            raise NextGPTError("disk full")
+        folder.mkdir()
+        (folder / "nextgpt.json").write_text("{}")
+
+    monkeypatch.setattr(shipping, "load_stage", lambda w, stage: model)
+    monkeypatch.setattr(shipping, "known_world", lambda imagebind: None)
+    monkeypatch.setattr(shipping, "save_model", save)
+    with pytest.raises(NextGPTError) if fails else contextlib.nullcontext():
+        shipping.ship(w)
+    assert [path.name for path in w.out.iterdir()] == ["imagebind" if fails else "nextgpt.json"]
+    assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == ["out"]
 
 
 def runs_of(monkeypatch, tmp_path, stopped_in=None):
