@@ -76,7 +76,8 @@ def build_page(
         reply_with = build_reply_with()
         footer = gr.HTML(status.footer(), elem_id="footer")
         controls = build_controls(reply_with, _said(KEEPING))
-        timer = gr.Timer(1.0)
+        # Off until the page's first question finds the model loading: a second answer would undo what is set meanwhile.
+        timer = gr.Timer(1.0, active=False)
 
         talking = Talking(visits, examples, answers)
         turn = [chatbot, composer, stop, session, panel.talks, _build_given(composer)]
