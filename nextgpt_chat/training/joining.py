@@ -109,7 +109,7 @@ requests in other phrasings (decoders at one step): of 60 descriptions of sounds
 of 120 requests for what sounds or looks like a given medium 113 brought it. With them, and 1,500 steps (planned
 as 900, lengthened at step 781): 57, 52, 118; in one run of the 1,500, of sounds and clips 60, 58.
 The words stand among the files as a request's own do: in front of them they changed nothing (44, 47, 110)."""
-TOLD = (*DESCRIBING, "describe_audio", "describe_several", "ask", "yes_or_no")
+TOLD = (*DESCRIBING, "describe_audio", "describe_video", "describe_several", "ask", "yes_or_no")
 
 
 Draw = Callable[[random.Random], Dialogue]

@@ -82,7 +82,7 @@ def make_all(rng: random.Random, kinds: Sequence[str], subject: str, named: Mapp
         if kind == "audio" and how[0]:
             clause += f" {how[0]}"
         clauses.append(clause)
-    joined = rng.choice((_joined(clauses), ", ".join(clauses), _joined(clauses, ", then ")))
+    joined = rng.choice((_joined(clauses), *(between.join(clauses) for between in (", ", ", then ", " and then "))))
     return f"{rng.choice(('can you', 'could you'))} {joined}?" if rng.random() < 0.12 else joined
 
 
@@ -110,5 +110,5 @@ def how_it_sounds(rng: random.Random, named: Mapping[str, str]) -> str:
     return " and ".join(say(rng, key, named[key]) for key in ("pitch", "speed") if key in named)
 
 
-def _joined(parts: list[str], comma: str = ", ") -> str:
-    return parts[0] if len(parts) == 1 else f"{comma.join(parts[:-1])} and {parts[-1]}"
+def _joined(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
