@@ -39,6 +39,7 @@ class TalkKeeper:
         """
         if self.store is None or talk.owner is None:
             return _forget(talk, keep)
+        beside = _beside(talk, keep)
         fresh = talk.id is None
         talk_id = self.store.create(talk.owner) if talk.id is None else talk.id
         try:
@@ -46,7 +47,7 @@ class TalkKeeper:
             try:
                 talk.writer = self.store.begin_reply(talk.owner, talk_id)
             except NextGPTError:
-                self.store.replace_from(talk.owner, talk_id, keep, before[keep:])
+                self._put_back(talk.owner, talk_id, keep, before, beside)
                 raise
         except NextGPTError:
             if fresh:
@@ -88,12 +89,15 @@ class TalkKeeper:
             if writer is not None:
                 writer.abandon()
             if turns:
-                self.store.replace_from(talk.owner, talk.id, keep, turns[keep:])
-                for index, (liked, reason) in beside.ratings.items():
-                    self.store.rate(talk.owner, talk.id, index, liked, reason)
+                self._put_back(talk.owner, talk.id, keep, turns, beside)
             else:
                 self.store.delete(talk.owner, talk.id)
                 talk.id = None
+
+    def _put_back(self, owner: str, talk_id: str, keep: int, turns: tuple[Turn, ...], beside: Beside) -> None:
+        self.store.replace_from(owner, talk_id, keep, turns[keep:], beside.notices)
+        for index, (liked, reason) in beside.ratings.items():
+            self.store.rate(owner, talk_id, index, liked, reason)
 
     def cut(self, talk: OpenTalk, keep: int) -> None:
         """Takes the turns from index ``keep`` on out of the store. Raises NextGPTError with nothing changed."""
@@ -126,12 +130,16 @@ class TalkKeeper:
             talk.unkept.clear()
 
 
-def _forget(talk: OpenTalk, keep: int) -> Beside:
-    """Takes away what stands beside the turns from index ``keep`` on."""
-    beside = Beside(
+def _beside(talk: OpenTalk, keep: int) -> Beside:
+    return Beside(
         {index: said for index, said in talk.notices.items() if index >= keep},
         {index: said for index, said in talk.ratings.items() if index >= keep},
     )
+
+
+def _forget(talk: OpenTalk, keep: int) -> Beside:
+    """Takes away what stands beside the turns from index ``keep`` on."""
+    beside = _beside(talk, keep)
     talk.notices = {index: said for index, said in talk.notices.items() if index < keep}
     talk.ratings = {index: said for index, said in talk.ratings.items() if index < keep}
     return beside

@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections.abc import Sequence
 
 from .talk_library import Batch
 from .talk_records import Record, fold, title_of
 
 
-def insert(connection: sqlite3.Connection, talk_id: str, record: Record, batch: Batch | None = None) -> int:
-    """Adds a turn at the end, with media from ``batch``; returns its key."""
+def insert(
+    connection: sqlite3.Connection,
+    talk_id: str,
+    record: Record,
+    batch: Batch | None = None,
+    notices: Sequence[str] = (),
+) -> int:
+    """Adds a turn at the end, with media from ``batch`` and the ``notices`` shown with it; returns its key."""
+    row = (talk_id, count(connection, talk_id), record.role, record.cancelled, record.parts, record.words)
     key = connection.execute(
-        "INSERT INTO turns (talk, position, role, cancelled, parts, words) VALUES (?, ?, ?, ?, ?, ?)",
-        (talk_id, count(connection, talk_id), record.role, record.cancelled, record.parts, record.words),
+        "INSERT INTO turns (talk, position, role, cancelled, parts, words, notices) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (*row, json.dumps(list(notices))),
     ).lastrowid
     assert key is not None
     if batch is not None:

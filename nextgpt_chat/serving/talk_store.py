@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 import time
 import weakref
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..content import MediaPart, Turn
@@ -162,9 +162,17 @@ class TalkStore:
         BusyError while a reply is being written; the talk is then unchanged."""
         return self.replace_from(owner, talk_id, None, [turn])
 
-    def replace_from(self, owner: str, talk_id: str, turn_index: int | None, turns: Iterable[Turn] = ()) -> int:
+    def replace_from(
+        self,
+        owner: str,
+        talk_id: str,
+        turn_index: int | None,
+        turns: Iterable[Turn] = (),
+        notices: Mapping[int, Sequence[str]] | None = None,
+    ) -> int:
         """Takes the turns from ``turn_index`` on out of the talk (None: none of them) and puts ``turns`` there, for
-        edit, undo and retry; returns the talk's last index, -1 for an empty one. Errors as in :meth:`append_turn`."""
+        edit, undo and retry, with the ``notices`` shown with them by their index; returns the talk's last index, -1
+        for an empty one. Errors as in :meth:`append_turn`."""
         turns = list(turns)
         self.info(owner, talk_id)  # a stranger's media are not even encoded
         with self._library.batch(_media(turns)) as batch, self._talk(owner, talk_id) as connection:
@@ -174,8 +182,8 @@ class TalkStore:
                 raise NextGPTError(NO_TURN)
             keep = there if turn_index is None else turn_index
             connection.execute("DELETE FROM turns WHERE talk = ? AND position >= ?", (talk_id, keep))
-            for turn in turns:
-                insert(connection, talk_id, record_of(turn), batch)
+            for index, turn in enumerate(turns, keep):
+                insert(connection, talk_id, record_of(turn), batch, (notices or {}).get(index, ()))
             retitle(connection, talk_id)
             touch(connection, talk_id)
             unused = self._library.drop_unused(connection)

@@ -213,8 +213,22 @@ def test_a_retry_that_comes_to_nothing_leaves_what_stood_beside_the_reply(servic
     noticed = dict(session.talk.notices)
     pipeline.stream = lambda *args, **kwargs: iter(())
     assert end(service.retry(session)).undone
-    assert session.talk.notices == noticed != {}
+    assert session.talk.notices == noticed == service.store.notices(session.owner, session.talk.id) != {}
     assert session.talk.ratings == {1: (True, "short")} == service.store.ratings(session.owner, session.talk.id)
+
+
+def test_a_retry_that_cannot_begin_leaves_what_is_stored_beside_the_reply(service, session, monkeypatch):
+    say(service, session, "forget it")
+    service.rate(session, 1, False, "long")
+
+    def full(*args):
+        raise NextGPTError("the disk is full")
+
+    monkeypatch.setattr(service.store, "begin_reply", full)
+    with pytest.raises(NextGPTError, match="disk is full"):
+        service.retry(session)
+    assert service.store.notices(session.owner, session.talk.id) == session.talk.notices != {}
+    assert service.store.ratings(session.owner, session.talk.id) == session.talk.ratings == {1: (False, "long")}
 
 
 def test_what_could_not_be_stored_is_said_beside_the_reply(service, session, monkeypatch):
