@@ -81,12 +81,6 @@ def answer(value: Value, key: str) -> str:
     return f"I see the {thing} {' '.join(phrases[one][named[one]][0] for one in asked)}."
 
 
-def yes_or_no(value: Value, key: str, yes: bool) -> str:
-    """The same after "Yes," or "No,": a wrong guess is put right."""
-    sentence = answer(value, key)
-    return f"{'Yes' if yes else 'No'}, {sentence if sentence.startswith('I ') else sentence[0].lower() + sentence[1:]}"
-
-
 def expected(values: Iterable[Value], keys: Iterable[str] | None = None) -> dict[str, str]:
     """The attributes that words about the values name, under the keys of `parse`, except where they disagree."""
     merged: dict[str, set[str]] = {}

@@ -1,4 +1,4 @@
-"""Dialogues in which the reply is words about media: descriptions, questions, yes and no, comparisons."""
+"""Dialogues in which the reply is words about media: descriptions, questions, guesses, comparisons."""
 
 from __future__ import annotations
 
@@ -91,7 +91,12 @@ def _expected(value: Value, key: str) -> dict[str, str]:
 
 
 def yes_or_no(talk: Talk, kind: str) -> None:
-    """ "Is it red?" on an upload: right or wrong by equal chances."""
+    """ "Is it red?" on an upload: right or wrong by equal chances.
+
+    The reply says what is there, without a Yes or No: a model of this size does not learn to compare. With them in
+    front it had 54 of 120 held-out questions right, and then named what was asked for; behind what is there ("…, so
+    no."), after 500 steps of LoRA with 0.4 of such dialogues, 68 of 150.
+    """
     value = talk.value(kind)
     yes_or_no_about(talk, value, upload=True)
 
@@ -109,7 +114,7 @@ def yes_or_no_about(talk: Talk, value: Value, upload: bool = False) -> None:
         guess = talk.rng.choice(others)
     subject = _subject(talk, value, key)
     talk.user(_guess(talk, kind, key, guess, subject), *([value] if upload else []))
-    talk.tell(answers.yes_or_no(value, key, guess == named[key]), _expected(value, key))
+    talk.tell(answers.answer(value, key), _expected(value, key))
 
 
 def _guess(talk: Talk, kind: str, key: str, guess: str, subject: str) -> str:
@@ -135,7 +140,7 @@ def _guess(talk: Talk, kind: str, key: str, guess: str, subject: str) -> str:
 
 
 def compare(talk: Talk) -> None:
-    """Does a sound belong to a picture or clip?"""
+    """Does a sound belong to a picture or clip? The reply says what each is, as in :func:`yes_or_no`."""
     kind = talk.rng.choice(("image", "video"))
     same = talk.rng.random() < 0.5
 
@@ -154,5 +159,4 @@ def compare(talk: Talk) -> None:
     )  # fmt: skip
     talk.user(talk.rng.choice(texts), *sorted((seen, heard), key=lambda value: MEDIA.index(kind_of(value))))
     first, second = answers.answer(seen, "thing"), answers.answer(heard, "thing")
-    words = f"{'Yes' if same else 'No'}, {first[:-1]} {'and' if same else 'but'} {second}"
-    talk.tell(words, answers.expected([seen], ["thing"]))
+    talk.tell(f"{first[:-1]} and {second}", answers.expected([seen], ["thing"]))
