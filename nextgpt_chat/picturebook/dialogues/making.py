@@ -132,7 +132,7 @@ _ACROSS = {
         "let it move", "make it move", "animate this", "animate it", "make a clip of it",
         "make a clip of this picture", "let this move", "turn this into a video",
         "make a video of this picture", "bring it to life", "show me how it moves", "can it move?",
-        "make this picture move", "a clip of it please",
+        "make this picture move", "a clip of it please", "bring this picture to life",
     ),
     ("video", "image"): (
         "make a picture of it", "draw it", "draw what you see in the clip", "paint it",

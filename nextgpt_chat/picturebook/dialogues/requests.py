@@ -49,7 +49,7 @@ MAKE_VIDEO = (
     "i want to see a video of {x}", "i need a clip of {x}", "give me a clip of {x}",
     "can you make a clip of {x}?", "could you make a video of {x}?", "can you animate {x}?",
     "can i see a clip of {x}?", "a movie of {x}", "make a short movie with {x}", "an animation of {x}",
-    "make an animation of {x}", "a short film with {x}", "video: {x}",
+    "make an animation of {x}", "a short film with {x}", "video: {x}", "i want to watch {x}", "let me watch {x}",
 )  # fmt: skip
 LET_MOVE = (
     "let {x} {do}", "let {x} {do}", "make {x} {do}", "show how {x} {does}", "show me how {x} {does}",
