@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from nextgpt_chat.picturebook.dialogues import answers
+from nextgpt_chat.picturebook.dialogues import answers, several
 from nextgpt_chat.picturebook.dialogues.phrasing import a, say
 from nextgpt_chat.picturebook.dialogues.requests import MAKE_AUDIO, MAKE_IMAGE, MAKE_VIDEO
 from nextgpt_chat.picturebook.dialogues.talk import Talk
+from nextgpt_chat.picturebook.dialogues.turns import MEDIA
 from nextgpt_chat.picturebook.values import COLOURS, SILENT_THINGS, SOUNDING_THINGS, SOUNDS
 
 GREETINGS = (
@@ -20,6 +21,8 @@ HOW_ARE_YOU = (
     "are you fine?",
     "hi, how are you?",
     "what's up?",
+    "how are you today?",
+    "how is it going?",
 )
 THANKS = (
     "thanks", "thank you", "thank you very much", "thanks a lot", "many thanks", "thanks!", "ok, thanks",
@@ -123,8 +126,12 @@ def decline(talk: Talk) -> None:
         thing = talk.rng.choice(OUTSIDE_NAMES)
     else:
         thing = a(talk.rng.choice(_ADJECTIVES) + talk.rng.choice(OUTSIDE_THINGS)) + talk.rng.choice(_DOING)
-    ask = talk.rng.choice(talk.rng.choice((MAKE_IMAGE, MAKE_IMAGE, MAKE_AUDIO, MAKE_VIDEO)))
-    talk.user(ask.format(x=thing), request=True)
+    if talk.rng.random() < 0.2:
+        kinds = several.in_some_order(talk.rng, talk.rng.sample(MEDIA, talk.rng.choice((2, 3))))
+        talk.user(several.make_all(talk.rng, kinds, thing, {}), request=True)
+    else:
+        ask = talk.rng.choice(talk.rng.choice((MAKE_IMAGE, MAKE_IMAGE, MAKE_AUDIO, MAKE_VIDEO)))
+        talk.user(ask.format(x=thing), request=True)
     talk.tell(answers.DECLINE_TEXT)
 
 

@@ -30,7 +30,7 @@ MAKE_IMAGE = (
     "i want to see {x}", "i would like to see {x}", "i want a picture of {x}", "i would like a picture of {x}",
     "i need an image of {x}", "let me see {x}", "can you draw {x}?", "could you paint {x}?", "can i see {x}?",
     "can you make a picture of {x}?", "can you show me {x}?", "could i have a drawing of {x}?", "would you draw {x}?",
-    "can you draw me {x}?", "draw a picture of {x}", "draw a picture with {x}", "picture: {x}", "{x}",
+    "can you draw me {x}?", "draw a picture of {x}", "draw a picture with {x}", "picture: {x}", "illustrate {x}", "{x}",
 )  # fmt: skip
 MAKE_AUDIO = (
     "let me hear {x}", "let me hear {x}", "play {x}", "play me {x}", "i want to hear {x}", "i would like to hear {x}",
