@@ -311,6 +311,8 @@ def test_trained_rows_and_adapters_are_saved(folder, tmp_path, rank):
             model.save(tmp_path / "language_model")
     model.save(tmp_path / "language_model", adapter)
     again = LanguageModel.from_folder(tmp_path / "language_model", adapter)
+    half = LanguageModel.from_folder(tmp_path / "language_model", adapter, dtype=torch.bfloat16)
+    assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}, "the adapter's, too"
     embeds, _ = prompt_of(model)
     torch.testing.assert_close(again.states(embeds), model.eval().states(embeds))
     torch.testing.assert_close(again.logits(embeds), model.logits(embeds))

@@ -119,7 +119,14 @@ class LanguageModel(nn.Module):
             if adapter is not None:
                 from peft import PeftModel
 
-                network = PeftModel.from_pretrained(network, str(adapter), is_trainable=trainable)
+                # By itself peft reads onto the first GPU, whatever the device, and widens halves to fp32.
+                network = PeftModel.from_pretrained(
+                    network,
+                    str(adapter),
+                    is_trainable=trainable,
+                    torch_device="cpu",
+                    autocast_adapter_dtype=trainable,
+                )
         except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
             where = folder if adapter is None else f"{folder} with the adapter {adapter}"
             raise CheckpointError(f"The language model in {where} could not be opened: {error}") from error
