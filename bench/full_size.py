@@ -25,7 +25,8 @@ from _common import table
 from nextgpt_chat import Audio, Conversation, GenerationSettings, Image, Video
 from nextgpt_chat.checkpoints import Manifest, find_checkpoint
 from nextgpt_chat.checkpoints.blueprint import Skeleton, blueprint
-from nextgpt_chat.checkpoints.offloading import OffloadedDecoder, OffloadedEncoder
+from nextgpt_chat.checkpoints.devices import choose_dtype
+from nextgpt_chat.checkpoints.offloading import OffloadedDecoder, OffloadedEncoder, out_of_memory_in_words
 from nextgpt_chat.checkpoints.planning import BUDGETS, GIB, PLANS, PRECISIONS, MemoryPlan, memory_needs
 from nextgpt_chat.content import MediaReady, MediaStarted
 from nextgpt_chat.decoders.skeleton import build_skeleton
@@ -72,16 +73,21 @@ def random_pipeline(folder: Path, device: torch.device, dtype: torch.dtype, plan
     manifest = Manifest.load(folder)
     parts = blueprint(manifest)
 
+    staying = torch.device("cpu") if plan.language_model_on_cpu else device
+
     def fill(module: torch.nn.Module) -> Any:
-        module.to_empty(device=device).to(dtype)
+        module.to_empty(device=staying).to(dtype)
         for tensor in module.parameters():
             torch.nn.init.normal_(tensor, std=0.02) if tensor.ndim > 1 else torch.nn.init.ones_(tensor)
         return module.eval().requires_grad_(False)
 
     tokenizer = build_tokenizer(VOCABULARY, SignalTokens())
-    network = _language_model(manifest, parts["language_model"].peft_config["default"], device, dtype)
+    # As when loading: in 16 bits it may be larger than the device that it fits in fewer.
+    made_on = torch.device("cpu") if plan.bits is not None else staying
+    network = _language_model(manifest, parts["language_model"].peft_config["default"], made_on, dtype)
     if plan.bits is not None:
         quantize(network, plan.bits, device)
+        network.to(device)
     with torch.device(device):
         imagebind = type(parts["imagebind"])(parts["imagebind"].config)
     imagebind = imagebind.to(dtype).eval().requires_grad_(False)
@@ -225,9 +231,10 @@ def _measure(options: argparse.Namespace) -> int:
         return 0
     device = torch.device("cuda" if options.device == "auto" else options.device)
     plan, needs = PLANS[options.memory_plan], memory_needs(folder)
-    dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    dtype = choose_dtype("auto", device)
     print(f"{torch.cuda.get_device_name(device)}, {dtype}, plan {plan.name}\n")
-    print_turns(random_pipeline(folder, device, dtype, plan), max(1, options.repeats), needs.peak(plan))
+    with out_of_memory_in_words(plan.name):
+        print_turns(random_pipeline(folder, device, dtype, plan), max(1, options.repeats), needs.peak(plan))
     return 0
 
 

@@ -1,5 +1,6 @@
 """bench/full_size.py: refuses without a GPU, and its turn runs at a tiny size on the CPU."""
 
+import dataclasses
 import importlib
 import json
 from pathlib import Path
@@ -147,6 +148,14 @@ def test_a_whole_turn_with_random_weights(bench, folder, plan, monkeypatch):
     assert set(costs) == set(bench.STAGES)
     parts = sum(costs[stage].seconds for stage in bench.STAGES[:-1])
     assert 0 < parts <= costs["total"].seconds and costs["total"].peak == 0
+
+
+def test_a_language_model_that_is_to_stay_on_the_cpu_is_made_there(bench, folder):
+    plan = dataclasses.replace(PLANS["bf16-lm-cpu"], offload=False)  # what has no data cannot wait elsewhere
+    pipeline = bench.random_pipeline(folder, torch.device("meta"), torch.float32, plan)
+    model = pipeline.model
+    assert {one.device.type for one in model.language_model.parameters()} == {"cpu"}
+    assert {one.device.type for one in model.input_projection.parameters()} == {"cpu"}
 
 
 @pytest.mark.gpu
