@@ -13,6 +13,7 @@ from torch import nn
 from nextgpt_chat.checkpoints import Manifest, load_model, shipped_checkpoints
 from nextgpt_chat.checkpoints import planning as plans_of
 from nextgpt_chat.checkpoints.activations import peak_bytes
+from nextgpt_chat.checkpoints.devices import choose_dtype
 from nextgpt_chat.checkpoints.planning import (
     GIB,
     PLANS,
@@ -230,7 +231,7 @@ def test_auto_keeps_to_what_the_quantization_gate_has_found(monkeypatch, tmp_pat
     monkeypatch.setattr(plans_of, "memory_needs", lambda folder: needs_of(12, 3, 4))
     monkeypatch.setattr(plans_of, "is_installed", lambda bits: True)
     monkeypatch.setattr(plans_of, "choose_device", torch.device)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (13 * GIB, 24 * GIB))
     assert resolve_plan("auto", tmp_path, "cuda").plan.name == "int8-offload"
     assert "--quantization-gate" in caplog.text
@@ -249,7 +250,7 @@ def test_auto_on_a_gpu_asks_it_what_is_free(monkeypatch):
     asked = []
     monkeypatch.setattr(plans_of, "choose_device", torch.device)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: asked.append(device) or (24 * GIB, 24 * GIB))
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     monkeypatch.setattr(plans_of, "memory_needs", lambda folder: needs_of(12, 5, 6))
     placement = resolve_plan("auto", tiny_checkpoint(), "cuda:1")
     assert asked == [torch.device("cuda:1")] and placement.dtype == torch.bfloat16
@@ -262,7 +263,7 @@ def test_a_plan_that_is_named_remembers_only_the_talks_that_fit_beside_it(monkey
     free = [8 * GIB]
     monkeypatch.setattr(plans_of, "choose_device", torch.device)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[0], 24 * GIB))
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     monkeypatch.setattr(plans_of, "memory_needs", lambda folder: needs_of(12, 5, 6))
     assert resolve_plan("bf16-offload", tiny_checkpoint(), "cuda").kept_positions == 0
     free[0] = 24 * GIB
@@ -361,6 +362,27 @@ def test_doctor_takes_one_size_and_names_the_plan_it_loaded(capsys):
     assert report["memory"]["plans"][0]["plan"] == "bf16" and "memory plan fp32" in checks["load"]["message"]
     assert {"ok", "checks", "components"} <= report.keys()
     assert main(["doctor", "--vram", "0"]) == 2 and "--vram is 0" in capsys.readouterr().err
+
+
+def test_doctor_counts_the_plan_that_it_is_told(capsys, monkeypatch):
+    checkpoint = ("--checkpoint", str(tiny_checkpoint()))
+    _, report, _ = doctor(capsys, *checkpoint)
+    needed = sum(one["memory_bytes"] for one in report["components"])
+    monkeypatch.setattr("nextgpt_chat.cli.doctor._memory", lambda: "enough for the rest")
+    monkeypatch.setattr("nextgpt_chat.cli.doctor.available_memory", lambda: int(0.75 * needed))
+    status, _, checks = doctor(capsys, *checkpoint)
+    assert status == 2 and "--memory-plan bf16" in checks["memory plan"]["message"] and "load" not in checks
+    status, report, checks = doctor(capsys, *checkpoint, "--memory-plan", "bf16")
+    assert status == 0 and "memory plan bf16" in checks["load"]["message"]
+    assert sum(one["memory_bytes"] for one in report["components"]) == needed // 2
+
+
+@pytest.mark.parametrize("capability, dtype", [((7, 5), torch.float16), ((8, 0), torch.bfloat16)])
+def test_a_gpu_that_would_emulate_bfloat16_computes_in_float16(monkeypatch, capability, dtype):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: asked.append(device) or capability)
+    assert choose_dtype("auto", torch.device("cuda:1")) == dtype
+    assert asked == [torch.device("cuda:1")]
 
 
 def test_doctor_says_what_the_media_marks_are(capsys, tmp_path):

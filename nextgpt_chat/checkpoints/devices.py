@@ -28,13 +28,19 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
 
 
 def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """ "auto" is float32, and on CUDA bfloat16 where the device has it, else float16."""
+    """ "auto" is float32, and on CUDA bfloat16 where the device has it in hardware, else float16."""
     if isinstance(dtype, torch.dtype):
         return dtype
     if dtype == "auto":
         if device.type != "cuda":
             return torch.float32
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if has_bf16(device) else torch.float16
     if dtype not in _DTYPES:
         raise ValueError(f"dtype is {dtype!r}; it must be auto, {', '.join(_DTYPES)}, or a torch.dtype")
     return _DTYPES[dtype]
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a CUDA device computes in bfloat16 itself: the others emulate it, which is slower than float32, and their
+    convolutions may not have it at all."""
+    return bool(torch.version.hip) or torch.cuda.get_device_capability(device)[0] >= 8

@@ -176,6 +176,7 @@ def _check_checkpoint(report: Report, arguments: argparse.Namespace) -> None:
     from ..checkpoints import Manifest, find_checkpoint, memory_plan, verify
     from ..checkpoints.integrity import check_hashes
     from ..checkpoints.loading import part_folders
+    from ..checkpoints.planning import resolve_plan
 
     name, device = arguments.checkpoint or "nextgpt-mini", arguments.device
     found: dict[str, Any] = {}
@@ -199,12 +200,16 @@ def _check_checkpoint(report: Report, arguments: argparse.Namespace) -> None:
         return "all there and whole"
 
     def plan() -> str:
-        report.components = memory_plan(found["folder"], device)
+        placement = resolve_plan(arguments.memory_plan, found["folder"], device)
+        report.components = memory_plan(found["folder"], placement.device, placement.dtype)
         total = sum(one.memory_bytes for one in report.components)
         free = available_memory()
-        if free is not None and total > free and _is_cpu(device):
+        # Fewer bits are made of the 16 or 32 that are read first.
+        if free is not None and total > free and placement.device.type == "cpu":
+            wide = placement.dtype.itemsize > 2
+            advice = "Add --memory-plan bf16, or choose" if wide and total / 2 <= free else "Choose"
             raise NextGPTError(
-                f"{total / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free. Choose a smaller checkpoint."
+                f"{total / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free. {advice} a smaller checkpoint."
             )
         parameters = sum(one.parameters for one in report.components)
         disk = sum(one.disk_bytes for one in report.components)
@@ -246,12 +251,6 @@ def _check_checkpoint(report: Report, arguments: argparse.Namespace) -> None:
             report.add(title, check)
     if arguments.quantization_gate:
         report.add("quantization gate", gate)
-
-
-def _is_cpu(device: str) -> bool:
-    from ..checkpoints.loading import choose_device
-
-    return choose_device(device).type == "cpu"
 
 
 def _print(report: Report, out: Any) -> None:

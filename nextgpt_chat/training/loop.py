@@ -24,6 +24,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..checkpoints.devices import has_bf16
 from ..errors import NextGPTError
 from .optimizer import make_optimizers
 
@@ -67,7 +68,7 @@ def has_fast_bf16(device: torch.device) -> bool:
     """Whether bf16 products run in hardware. A CPU that must emulate them is slower by tens (measured on AVX2: 1.2
     against 51 GFLOP/s of one core)."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return has_bf16(device)
     return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
