@@ -5,14 +5,16 @@
 FROM python:3.11-slim
 
 # Spaces run containers as user 1000, too.
-RUN useradd --create-home --uid 1000 chat && install -d -o chat -g chat -m 700 /data
+RUN useradd --create-home --uid 1000 chat && install -d -o chat -g chat -m 700 /data /cache
 WORKDIR /app
 
 # Before the program, so that a change of the program does not install everything again.
-COPY requirements.txt constraints.txt ./
+COPY requirements.txt requirements-quantization.txt requirements-mcp.txt constraints.txt ./
 # --build-arg PIP_EXTRA_INDEX_URL=… with PyTorch's CPU index saves a GPU-less host the CUDA packages.
 ARG PIP_EXTRA_INDEX_URL=
-RUN pip install --no-cache-dir -r requirements.txt -c constraints.txt
+# --build-arg EXTRAS="-r requirements-quantization.txt" for a GPU of 12 or 16 GB, requirements-mcp.txt for --mcp.
+ARG EXTRAS=
+RUN pip install --no-cache-dir -r requirements.txt $EXTRAS -c constraints.txt
 
 COPY . .
 
@@ -20,7 +22,8 @@ USER chat
 ENV PYTHONUNBUFFERED=1 \
     NEXTGPT_HOST=0.0.0.0 \
     NEXTGPT_PORT=7860 \
-    NEXTGPT_DATA_DIR=/data
+    NEXTGPT_DATA_DIR=/data \
+    HF_HOME=/cache
 VOLUME /data
 EXPOSE 7860
 # The page is up before the model is loaded: /readyz would call a container that still loads unhealthy.
