@@ -199,11 +199,13 @@ def test_an_adapter_is_saved_beside_and_loaded_again(tmp_path):
 
 def test_saving_replaces_a_checkpoint_whole_and_keeps_its_card(tmp_path, copy):
     (copy / "README.md").write_text("# measured\n")
-    (copy / "left-over.txt").write_text("old")
+    (copy / ".gitignore").write_text("*.safetensors\n")
+    (copy / "quantization.json").write_text("{}")  # of the weights that go
     checkpoints.save_model(build_model(), dataclasses.replace(MANIFEST, name="second"), copy)
     assert Manifest.load(copy).name == "second"
     assert (copy / "README.md").read_text() == "# measured\n"
-    assert not (copy / "left-over.txt").exists()
+    assert (copy / ".gitignore").read_text() == "*.safetensors\n"
+    assert not (copy / "quantization.json").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
 
 
@@ -212,6 +214,13 @@ def test_saving_leaves_a_folder_of_other_things_alone(tmp_path):
     with pytest.raises(CheckpointError, match="left alone"):
         checkpoints.save_model(build_model(), MANIFEST, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_saving_leaves_a_checkpoint_with_other_things_in_it_alone(copy):
+    (copy / "optimizer-state.pt").write_text("days of work")
+    with pytest.raises(CheckpointError, match=r"holds optimizer-state\.pt"):
+        checkpoints.save_model(build_model(), dataclasses.replace(MANIFEST, name="second"), copy)
+    assert Manifest.load(copy).name != "second" and (copy / "optimizer-state.pt").exists()
 
 
 def test_a_failing_save_leaves_nothing_behind(tmp_path, copy, monkeypatch):

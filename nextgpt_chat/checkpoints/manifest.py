@@ -22,6 +22,8 @@ FORMAT_VERSION = 1
 INPUT_MODES = ("linear", "grouping")
 OUTPUT_MODES = ("transformer", "qformer", "linear")
 PARTS = ("language_model", "adapter", "imagebind", *(f"{kind}_decoder" for kind in MEDIA_KINDS))
+_BESIDE = (MANIFEST_FILE, "README.md", "checksums.json", "sources.lock.json", "quantization.json", "answers")
+"""What a checkpoint's folder may hold besides."""
 NOUNS = {"text": "words", "image": "pictures", "audio": "sounds", "video": "clips"}
 
 # For settings that neither user nor checkpoint fixes: the original demo's, with steps for DPM-Solver++.
@@ -298,6 +300,16 @@ class _Reader:
                 raise CheckpointError(f"{self.where} has unusable defaults.{group}: {error}") from error
 
 
-def holds_something_else(folder: Path) -> bool:
-    """Whether ``folder`` is a file, or holds anything without being a finished checkpoint."""
-    return folder.exists() and not (folder / MANIFEST_FILE).is_file() and (not folder.is_dir() or any(folder.iterdir()))
+def check_replaceable(folder: Path, instead: str = "Choose a new or empty folder.") -> None:
+    """Raises CheckpointError, which ends with ``instead``, where a checkpoint written to ``folder`` would be the end of
+    something else: a file, a folder without a checkpoint, a checkpoint with more in it than checkpoints have."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not (folder / MANIFEST_FILE).is_file():
+        raise CheckpointError(f"{folder} exists and is no checkpoint; it is left alone. {instead}")
+    for name in sorted(path.name for path in folder.iterdir()):
+        if name not in (*PARTS, *_BESIDE) and not name.startswith((".", "projections", "known_")):
+            raise CheckpointError(
+                f"{folder} holds {name}, which is no part of a checkpoint and would be lost. Move it elsewhere, or: "
+                f"{instead[0].lower()}{instead[1:]}"
+            )

@@ -15,7 +15,7 @@ from ..errors import CheckpointError
 from ..known_world import KnownWorld
 from ..model import NextGPTModel
 from .integrity import write_checksums
-from .manifest import Manifest, holds_something_else
+from .manifest import Manifest, check_replaceable
 
 MAX_SHARD = "9MB"
 
@@ -33,13 +33,13 @@ def save_model(
     """Writes a whole checkpoint to ``folder``, beside it first and then in its place. Returns the manifest as written.
 
     ``dtype``: precision on disk (None = as in memory); ``max_shard``: the largest weight file. ``card``: text of
-    README.md (None keeps the one that is there). An existing checkpoint is replaced. Raises CheckpointError for a
-    folder that holds anything else or cannot be written, ValueError for a model without all parts of ``manifest``.
+    README.md (None keeps the one that is there). An existing checkpoint is replaced, except its .gitignore. Raises
+    CheckpointError for a folder that holds anything else or cannot be written, ValueError for a model without all parts
+    of ``manifest``.
     """
     folder = Path(folder)
     manifest = _as_built(model, manifest, known_world)
-    if holds_something_else(folder):
-        raise CheckpointError(f"{folder} exists and is no checkpoint; it is left alone. Choose a new or empty folder.")
+    check_replaceable(folder)
     old_card = folder / "README.md"
     if card is None and old_card.is_file():
         card = old_card.read_text(encoding="utf-8")
@@ -47,6 +47,8 @@ def save_model(
     try:
         aside.mkdir(parents=True)
         _write(model, manifest, aside, dtype, max_shard, known_world, card)
+        if (folder / ".gitignore").is_file():
+            shutil.copyfile(folder / ".gitignore", aside / ".gitignore")
         _replace(aside, folder)
     except OSError as error:
         raise CheckpointError(f"{folder} could not be written: {error}. Check the place and its free space.") from error

@@ -8,8 +8,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..checkpoints.integrity import CHECKSUMS_FILE
-from ..checkpoints.manifest import MANIFEST_FILE, PARTS, holds_something_else
+from ..checkpoints.manifest import check_replaceable
 from ..errors import CheckpointError
 
 LOCK_FILE = "sources.lock.json"
@@ -27,7 +26,7 @@ def whole_folder(out: Path, inputs: Iterable[Path] = ()) -> Iterator[Path]:
     is no checkpoint's folder, holds files of other kinds or one of ``inputs``, or cannot be written.
     """
     out = Path(out)
-    _check_place(out, inputs)
+    check_place(out, inputs)
     aside = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.new")
     made = [folder for folder in aside.parents if not folder.exists()]
     try:
@@ -47,14 +46,15 @@ def whole_folder(out: Path, inputs: Iterable[Path] = ()) -> Iterator[Path]:
                     folder.rmdir()
 
 
-def check_space(folder: Path, needed: int, what: str) -> None:
-    """Raises CheckpointError where ``needed`` bytes do not fit on the disk of ``folder`` (which need not exist)."""
+def check_space(folder: Path, needed: int, what: str, instead: str = "choose another folder with --out") -> None:
+    """Raises CheckpointError where ``needed`` bytes do not fit on the disk of ``folder`` (which need not exist).
+    ``instead``: what else than freeing space helps."""
     place = next(one for one in (folder, *folder.absolute().parents) if one.exists())
     free = shutil.disk_usage(place).free
     if needed * _MARGIN > free:
         raise CheckpointError(
             f"{what} takes {in_words(needed)}, but the disk of {place} has {in_words(free)} free. "
-            "Free some space, or choose another folder with --out."
+            f"Free some space, or {instead}."
         )
 
 
@@ -66,7 +66,8 @@ def in_words(size: float) -> str:
     return f"{size:.0f} bytes"
 
 
-def _check_place(out: Path, inputs: Iterable[Path]) -> None:
+def check_place(out: Path, inputs: Iterable[Path] = ()) -> None:
+    """Raises CheckpointError where `whole_folder` would."""
     if not out.exists():
         return
     if not out.is_dir():
@@ -76,14 +77,7 @@ def _check_place(out: Path, inputs: Iterable[Path]) -> None:
             raise CheckpointError(
                 f"{path} lies inside {out}, which will be replaced. Move it elsewhere, or choose another --out."
             )
-    if holds_something_else(out):
-        raise CheckpointError(f"{out} exists and is no checkpoint; it is left alone. Choose a new or empty folder.")
-    names = sorted(path.name for path in out.iterdir())
-    ours = {MANIFEST_FILE, CHECKSUMS_FILE, *CARRIED, *PARTS}
-    if strange := [name for name in names if name not in ours and not name.startswith(("projections", ".", "known_"))]:
-        raise CheckpointError(
-            f"{out} holds {strange[0]}, which is no part of a checkpoint and would be lost. Move it elsewhere."
-        )
+    check_replaceable(out)
 
 
 def _swap(new: Path, out: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from ..checkpoints import Manifest, find_checkpoint
 from ..checkpoints.devices import choose_device
-from ..checkpoints.manifest import MANIFEST_FILE, holds_something_else
+from ..checkpoints.manifest import MANIFEST_FILE, check_replaceable
 from ..errors import NextGPTError
 from .loop import Recipe
 from .recipes import Sizes, check_value, preset
@@ -124,6 +124,6 @@ def make_workshop(config: dict[str, Any], resume: bool = True) -> Workshop:
         raise NextGPTError(f"The result would replace the base {base}. Choose another folder for 'out'.")
     if root.resolve().is_relative_to(out.resolve()):
         raise NextGPTError(f"The result would replace the run's own folder {root}. Choose another folder for 'out'.")
-    if holds_something_else(out) and not is_unfinished(out):
-        raise NextGPTError(f"{out} exists and is no checkpoint; it is left alone. Choose another folder for 'out'.")
+    if not is_unfinished(out):
+        check_replaceable(out, "Choose another folder for 'out'.")
     return Workshop(root, sizes.changed(config), resume, device, out, gates, base)
