@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import NextGPTError
 from . import chat, doctor, importing, new_checkpoint, work
@@ -51,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _start_logging(os.environ.get("NEXTGPT_LOG", "warning"))
         arguments = make_parser().parse_args(argv)
         command: Callable[[argparse.Namespace], int] = arguments.run
-        return command(arguments)
+        with _ended_as_by_ctrl_c():
+            return command(arguments)
     except NextGPTError as error:
         print(f"nextgpt_chat: {one_line(error)}", file=sys.stderr)
         return USAGE
@@ -67,6 +71,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         print(f"nextgpt_chat: fault of the program: {type(error).__name__}: {one_line(error)}", file=sys.stderr)
         return FAULT
+
+
+@contextlib.contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """A closed terminal and SIGTERM interrupt the command, so that nothing half-made stays behind."""
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ending = [one for one in (getattr(signal, name) for name in names) if signal.getsignal(one) == signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        ending = []  # only that one may say what signals do
+    for one in ending:
+        signal.signal(one, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for one in ending:
+            signal.signal(one, signal.SIG_DFL)
 
 
 def _start_logging(level: str) -> None:

@@ -1,8 +1,10 @@
 """What is wrong with published weights is said before anything is written, and nothing is left."""
 
 import json
+import os
 import pickle
 import shutil
+import signal
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from published import (
 )
 
 from nextgpt_chat.checkpoints import Manifest, shipped_checkpoints
+from nextgpt_chat.checkpoints.planning import VERDICTS, keep_verdict
 from nextgpt_chat.cli import main
 from nextgpt_chat.errors import CheckpointError
 from nextgpt_chat.importing import ImportSources, import_checkpoint
@@ -205,6 +208,22 @@ def test_an_interrupted_import_leaves_everything_as_it_was(published, tmp_path, 
     assert main(published.arguments(out)) != 0
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["files", out.name]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
+def test_an_import_whose_terminal_is_closed_leaves_nothing_behind(published, tmp_path, monkeypatch, sent):
+    get = TensorSource.get
+    monkeypatch.setattr(TensorSource, "get", lambda self, name: os.kill(os.getpid(), sent) or get(self, name))
+    assert main(published.arguments(tmp_path / "new")) == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["files"]
+    assert signal.getsignal(sent) == signal.SIG_DFL
+
+
+def test_an_import_replaces_a_checkpoint_whose_bits_were_checked(published, tmp_path):
+    assert main(published.arguments(tmp_path / "new")) == 0
+    keep_verdict(tmp_path / "new", "int8", True, "fine")
+    assert main(published.arguments(tmp_path / "new")) == 0
+    assert not (tmp_path / "new" / VERDICTS).exists()  # it was about the weights that went
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "nextgpt"])
