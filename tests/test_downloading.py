@@ -11,6 +11,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 from published import make_published, write_delta, write_language_model
+from safetensors.torch import load_file
 
 from nextgpt_chat.checkpoints import Manifest, shipped_checkpoints
 from nextgpt_chat.cli import main
@@ -152,8 +153,8 @@ def test_what_must_be_obtained_is_said_first(tmp_path, capsys):
 def test_a_full_disk_is_noticed_before_the_download(mirror, tmp_path, monkeypatch, cache):
     as_hub_cache(mirror, cache)
     plan = plan_download(NAME, mirror=None, out=tmp_path / NAME, llm=mirror / "llama-7b", cache=mirror / "imagebind")
-    monkeypatch.setattr(type(plan), "to_download", property(lambda self: 10**18))
-    with pytest.raises(CheckpointError, match=r"takes 1000000000\.0 GB"):
+    monkeypatch.setattr(fetching.Located, "to_download", property(lambda self: 10**18))
+    with pytest.raises(CheckpointError, match=r"takes \d000000000\.0 GB.* let HF_HOME name a folder"):
         download_checkpoint(plan)
 
 
@@ -175,6 +176,34 @@ def test_what_the_hub_s_cache_holds_is_used_offline_and_pinned(mirror, cache, tm
     (snapshot / "unet" / "config.json").write_text((snapshot / "unet" / "config.json").read_text() + " ")
     with pytest.raises(CheckpointError, match="SHA-256"):
         NextGPTPipeline.from_pretrained(tmp_path / NAME, device="cpu")
+
+
+def files_to_import(mirror, cache, out, *, llm="llama-7b"):
+    snapshot = cache / "hub" / f"models--{REPOS['nextgpt'].replace('/', '--')}" / "snapshots" / COMMIT
+    given = {"nextgpt": snapshot / "pytorch_model.pt", "llm": mirror / llm, "out": out}
+    given |= {"llm-delta": REPOS["llm_delta"], "imagebind": mirror / "imagebind" / "imagebind_huge.pth"}
+    return ["import-checkpoint", *(part for name, value in given.items() for part in (f"--{name}", str(value)))]
+
+
+def test_decoders_that_an_import_is_not_given_are_those_of_a_download(mirror, cache, tmp_path):
+    unet = mirror / REPOS["video"] / "unet" / "diffusion_pytorch_model.safetensors"
+    torch.save(load_file(unet), unet.with_suffix(".bin"))  # as Zeroscope's are
+    unet.unlink()
+    as_hub_cache(mirror, cache)
+    out = tmp_path / NAME
+    assert main(files_to_import(mirror, cache, out)) == 0
+    picture, clip = (Manifest.load(out).component(f"{kind}_decoder") for kind in ("image", "video"))
+    assert (picture.repo, picture.revision) == (REPOS["image"], COMMIT) and set(picture.files) == set(picture.sha256)
+    assert clip.repo is None and (out / "video_decoder" / "unet" / unet.name).is_file()
+    assert lock_of(out)["sources"]["video_decoder"]["revision"] == COMMIT
+    assert set(NextGPTPipeline.from_pretrained(out, device="cpu").modalities) == {"text", "image", "audio", "video"}
+
+
+def test_an_import_that_cannot_fetch_a_decoder_says_how_to_give_it(mirror, cache, tmp_path, capsys):
+    as_hub_cache(mirror, cache)
+    shutil.rmtree(cache / "hub" / f"models--{REPOS['video'].replace('/', '--')}")
+    assert main(files_to_import(mirror, cache, tmp_path / NAME)) == 2
+    assert "--video-decoder" in capsys.readouterr().err and not (tmp_path / NAME).exists()
 
 
 def test_offline_without_the_files_is_said(cache, tmp_path, capsys):
@@ -227,6 +256,19 @@ def test_the_hub_is_asked_for_needed_files_at_the_recorded_revision(hub, mirror,
     _, revision, patterns = hub[-1]
     assert revision == COMMIT and set(patterns) == set(located.sizes) == set(fetched.files)
     assert "unet/diffusion_pytorch_model.safetensors" in patterns and not any("*" in name for name in patterns)
+
+
+def test_what_an_earlier_run_fetched_needs_no_space_again(hub, mirror, cache, tmp_path):
+    def located():
+        source = Source("image_decoder", repo=REPOS["image"])
+        return fetching.locate(source, lambda names, where: needed_files(names, "image", where), None, tmp_path)
+
+    whole, name = located(), "unet/diffusion_pytorch_model.safetensors"
+    kept = cache / "hub" / f"models--{REPOS['image'].replace('/', '--')}" / "snapshots" / COMMIT / name
+    kept.parent.mkdir(parents=True)
+    shutil.copyfile(mirror / REPOS["image"] / name, kept)
+    assert located().to_download == whole.to_download - kept.stat().st_size > 0
+    assert whole.place(tmp_path) == cache / "hub"
 
 
 def test_a_download_that_is_not_what_the_hub_states_is_refused(hub, mirror, tmp_path):

@@ -37,7 +37,7 @@ def locate(checkpoint: str | Path) -> Path | None:
             f"The shipped checkpoint {text} is unfinished: it has parts but no {MANIFEST_FILE}. "
             f"`make mini` trains what is missing (hours on a CPU). {_known()}"
         )
-    if _exists(Path(text).expanduser()):
+    if _exists(_expanded(text)):
         raise CheckpointError(
             f"{text} is not a checkpoint: it has no {MANIFEST_FILE}. Give the folder that holds that file. {_known()}"
         )
@@ -77,11 +77,18 @@ def component_folder(folder: Path, component: Component, local_files_only: bool 
 
 
 def _candidates(text: str) -> list[Path]:
-    given = Path(text).expanduser()
+    given = _expanded(text)
     name = text.removeprefix("./").removeprefix(SHIPPED + "/").rstrip("/")
     # ``checkpoints/nextgpt-mini`` means the shipped one from any working folder.
     shipped = [root / name for root in _ROOTS] if name and Path(name).name == name and name != ".." else []
     return [given, *shipped]
+
+
+def _expanded(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # ~ and a name that no user has
+        return Path(text)
 
 
 def _exists(path: Path) -> bool:

@@ -35,7 +35,7 @@ def add_to(commands: Any) -> None:
     convert.add_argument("--out", required=True, metavar="DIR", help=f"for example checkpoints/{TEMPLATE}")
     for kind in MEDIA_KINDS:
         convert.add_argument(
-            f"--{kind}-decoder", metavar="DIR", help="a local diffusers folder to copy (default: a hub repository)"
+            f"--{kind}-decoder", metavar="DIR", help="a local diffusers folder to copy (default: fetched from the hub)"
         )
     convert.add_argument("--lora-alpha", type=float, metavar="X", help="LoRA's alpha (default: its rank, scale 1)")
     _shared(convert)
@@ -89,31 +89,33 @@ class Progress:
 
 
 def _megabytes(text: str) -> int:
-    size = int(float(text) * 1e6)
-    if size < 1:
+    size = float(text) * 1e6
+    if not 1 <= size < float("inf"):
         raise ValueError
-    return size
+    return int(size)
 
 
 def run_import(arguments: argparse.Namespace) -> int:
     from ..importing import ImportSources, import_checkpoint
-    from ..importing.downloading import fetch_model_folder
+    from ..importing.downloading import fetch_decoders, fetch_model_folder
     from ..importing.lock import SourcesLock
-    from ..importing.placing import LOCK_FILE
+    from ..importing.placing import LOCK_FILE, check_place
 
     out, progress = Path(arguments.out), Progress()
     llm, delta = arguments.llm, arguments.llm_delta
+    given = {kind: Path(one) for kind in MEDIA_KINDS if (one := getattr(arguments, f"{kind}_decoder")) is not None}
+    files = [Path(one) for one in (arguments.nextgpt, llm, delta, arguments.imagebind) if one is not None]
+    check_place(out, [*files, *given.values()])  # before anything is fetched
+    template, lock = _template(out), SourcesLock.load(out)
+    decoders = fetch_decoders(template, [kind for kind in MEDIA_KINDS if kind not in given], lock, progress)
     sources = ImportSources(
         nextgpt=Path(arguments.nextgpt),
         llm=fetch_model_folder(llm, None, progress)[0],
         llm_delta=None if delta is None else fetch_model_folder(delta, None, progress)[0],
         imagebind=Path(arguments.imagebind),
         imagebind_config=Path(arguments.imagebind_config) if arguments.imagebind_config else None,
-        decoders={
-            kind: Path(folder) for kind in MEDIA_KINDS if (folder := getattr(arguments, f"{kind}_decoder")) is not None
-        },
+        decoders=given | decoders.copies,
     )
-    lock = SourcesLock.load(out)
     hashes = {
         role: digest
         for role, path in (("nextgpt", sources.nextgpt), ("imagebind", sources.imagebind))
@@ -122,9 +124,11 @@ def run_import(arguments: argparse.Namespace) -> int:
     report = import_checkpoint(
         sources,
         out,
-        _template(out),
+        template,
         lora_alpha=arguments.lora_alpha,
         hashes=hashes,
+        components=decoders.references,
+        files={LOCK_FILE: lock.text()} if lock.entries else None,
         progress=progress,
         **_options(arguments),
     )

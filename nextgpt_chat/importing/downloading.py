@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from ..errors import CheckpointError
 from . import fetching
 from .fetching import Fetched, Located, Progress
 from .lock import SourcesLock
-from .placing import LOCK_FILE, check_space, in_words
+from .placing import LOCK_FILE, check_place, check_space, in_words
 from .recipe import Source, read_sources
 
 _TEXTS = ("config.json", "generation_config.json", "tokenizer.model", "tokenizer.json", "tokenizer_config.json")
@@ -98,26 +98,17 @@ def download_checkpoint(
     from .assembling import ImportSources, import_checkpoint
     from .shards import MAX_SHARD
 
-    check_space(plan.cache, plan.to_download, "The download")
-    fetched: dict[str, Fetched] = {}
-    for role, one in plan.located.items():
-        fetched[role] = one.fetch(plan.cache, progress)
-        plan.lock.check(role, fetched[role].files)
-        plan.lock.record(role, one.source.repo or one.source.url or one.origin, one.revision, fetched[role].files)
-    copies, references = {}, {}
-    for kind in MEDIA_KINDS:
-        part = fetched[f"{kind}_decoder"]
-        if part.located.revision is None or any(name.endswith(".bin") for name in part.files):
-            copies[kind] = part.folder
-        else:
-            references[f"{kind}_decoder"] = _reference(part)
+    check_place(plan.out)
+    _check_caches(plan.located.values(), plan.cache, "The download")
+    fetched = _fetch(plan.located, plan.cache, plan.lock, progress)
+    decoders = _decoders(fetched)
     delta = fetched.get("llm_delta")
     sources = ImportSources(
         nextgpt=fetched["nextgpt"].path(next(n for n in fetched["nextgpt"].files if n.endswith((".pt", ".bin")))),
         llm=fetched["llm"].folder,
         llm_delta=delta.folder if delta else None,
         imagebind=fetched["imagebind"].path(next(iter(fetched["imagebind"].files))),
-        decoders=copies,
+        decoders=decoders.copies,
     )
     return import_checkpoint(
         sources,
@@ -126,11 +117,61 @@ def download_checkpoint(
         img_tokens=img_tokens,
         any_base=any_base,
         drop_extra_rows=drop_extra_rows,
-        components=references,
+        components=decoders.references,
         files={LOCK_FILE: plan.lock.text()},
         max_shard=max_shard or MAX_SHARD,
         progress=progress,
     )
+
+
+@dataclass(frozen=True)
+class FetchedDecoders:
+    """``copies``: kind → a folder whose files go into the checkpoint. ``references``: part → where it stays, pinned."""
+
+    copies: Mapping[str, Path]
+    references: Mapping[str, Component]
+
+
+def fetch_decoders(
+    manifest: Manifest, kinds: Collection[str], lock: SourcesLock, progress: Progress
+) -> FetchedDecoders:
+    """The decoders of ``kinds`` from where the manifest's sources say, as ``download`` has them; what was fetched goes
+    into ``lock``. None for a manifest that names no sources. Raises CheckpointError."""
+    if not kinds or "sources" not in manifest.extra:
+        return FetchedDecoders({}, {})
+    sources, cache = read_sources(manifest), fetching.default_cache()
+    located = {}
+    for kind in kinds:
+        role = f"{kind}_decoder"
+        try:
+            located[role] = fetching.locate(sources[role], _chooser(role), None, cache, lock.revision(role))
+        except CheckpointError as error:
+            raise CheckpointError(f"{error} Or give a folder with --{kind}-decoder.") from error
+        progress(located[role].sentence(), 0, 1)
+    _check_caches(located.values(), cache, "The download of decoders")
+    return _decoders(_fetch(located, cache, lock, progress))
+
+
+def _fetch(located: Mapping[str, Located], cache: Path, lock: SourcesLock, progress: Progress) -> dict[str, Fetched]:
+    """All of it, by role: as recorded before, or recorded now."""
+    fetched = {}
+    for role, one in located.items():
+        fetched[role] = one.fetch(cache, progress)
+        lock.check(role, fetched[role].files)
+        lock.record(role, one.source.repo or one.source.url or one.origin, one.revision, fetched[role].files)
+    return fetched
+
+
+def _decoders(fetched: Mapping[str, Fetched]) -> FetchedDecoders:
+    """Pickles are converted, and what has no revision may change where it is: both are copied."""
+    copies, references = {}, {}
+    for kind in MEDIA_KINDS:
+        part = fetched.get(f"{kind}_decoder")
+        if part is not None and (part.located.revision is None or any(name.endswith(".bin") for name in part.files)):
+            copies[kind] = part.folder
+        elif part is not None:
+            references[f"{kind}_decoder"] = _reference(part)
+    return FetchedDecoders(copies, references)
 
 
 def fetch_model_folder(text: str, revision: str | None, progress: Progress) -> tuple[Path, str | None]:
@@ -139,8 +180,17 @@ def fetch_model_folder(text: str, revision: str | None, progress: Progress) -> t
         return Path(text), None
     source = Source("llm", repo=text)
     located = fetching.locate(source, _chooser("llm"), None, fetching.default_cache(), revision)
-    check_space(fetching.default_cache(), located.to_download, text)
+    _check_caches([located], fetching.default_cache(), text)
     return located.fetch(fetching.default_cache(), progress).folder, located.revision
+
+
+def _check_caches(located: Iterable[Located], cache: Path, what: str) -> None:
+    """Raises CheckpointError where what is to be fetched does not fit on the disk that it goes to."""
+    needed: dict[Path, int] = {}
+    for one in located:
+        needed[one.place(cache)] = needed.get(one.place(cache), 0) + one.to_download
+    for place, size in needed.items():
+        check_space(place, size, what, "let HF_HOME name a folder on a larger disk")
 
 
 def _reference(part: Fetched) -> Component:

@@ -31,7 +31,8 @@ _TIMEOUT = 30  # seconds without a byte
 @dataclass(frozen=True)
 class Located:
     """Files of a source and where they come from. ``sizes``: name → bytes (None = unknown). ``folder``: where they
-    are already, else None. ``published``: hashes that the hub itself states."""
+    are already, else None. ``published``: hashes that the hub itself states. ``there``: bytes that an earlier run has
+    fetched."""
 
     source: Source
     origin: str
@@ -39,13 +40,20 @@ class Located:
     revision: str | None = None
     folder: Path | None = None
     published: Mapping[str, str] | None = None
+    there: int = 0
 
     @property
     def to_download(self) -> int:
-        """Bytes over the network; what the hub's cache already holds counts too, for it is not looked at."""
+        """Bytes over the network."""
         if self.folder is not None:
             return 0
-        return sum(size or 0 for size in self.sizes.values()) or self.source.about_bytes
+        return max(0, (sum(size or 0 for size in self.sizes.values()) or self.source.about_bytes) - self.there)
+
+    def place(self, cache: Path) -> Path:
+        """Where they go: the hub's own cache, or ``cache``."""
+        from huggingface_hub import constants
+
+        return cache if self.source.url else Path(constants.HF_HUB_CACHE)
 
     def sentence(self) -> str:
         """One line for the user, before anything is fetched."""
@@ -181,7 +189,14 @@ def _on_hub(source: Source, choose: Chooser, revision: str | None) -> Located:
     facts = {one.rfilename: one for one in info.siblings or ()}
     names = choose(list(facts), f"the hub repository {source.repo}")
     stated = {name: facts[name].lfs.sha256 for name in names if facts[name].lfs is not None}
-    return Located(source, "the hub", {n: facts[n].size for n in names}, info.sha, published=stated)
+    there = sum(facts[name].size or 0 for name in names if _is_cached(source.repo, name, info.sha))
+    return Located(source, "the hub", {n: facts[n].size for n in names}, info.sha, published=stated, there=there)
+
+
+def _is_cached(repo: str, name: str, revision: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(repo, name, revision=revision), str)
 
 
 def _in_hub_cache(source: Source, choose: Chooser, revision: str | None) -> Located:
@@ -242,7 +257,8 @@ def _at_url(source: Source, cache: Path) -> Located:
             size = int(answer.headers.get("Content-Length") or 0) or None
     except (OSError, ValueError) as error:
         raise _url_error(source.url, error) from error
-    return Located(source, source.url, {name: size})
+    part = cache / f"{name}.part"
+    return Located(source, source.url, {name: size}, there=part.stat().st_size if part.is_file() else 0)
 
 
 def _fetch_url(url: str, cache: Path, progress: Progress) -> Path:

@@ -165,16 +165,6 @@ def test_rows_that_only_the_delta_has_are_added_to_zeros():
         add_rows(delta, base)
 
 
-def test_decoders_that_are_not_given_stay_references(published, tmp_path, capsys):
-    arguments = published.arguments(tmp_path / "new")
-    place = arguments.index("--image-decoder")
-    assert main(arguments[:place] + arguments[place + 2 :]) == 0
-    manifest = Manifest.load(tmp_path / "new")
-    assert manifest.component("image_decoder").repo == "stable-diffusion-v1-5/stable-diffusion-v1-5"
-    assert manifest.component("image_decoder").revision is None and "unverified" in capsys.readouterr().err
-    assert manifest.component("audio_decoder").path == "audio_decoder"
-
-
 def test_pickled_decoders_become_safetensors(published, tmp_path):
     unet = published.decoders["image"] / "unet" / "diffusion_pytorch_model.safetensors"
     torch.save(load_file(unet), unet.with_suffix(".bin"))
