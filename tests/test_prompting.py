@@ -128,6 +128,13 @@ def test_typed_roles_and_tokens_add_nothing_but_words(parts, name, text):
     assert shown.count(words) == usual.count(words) + 2
 
 
+def test_a_message_whose_reply_came_to_nothing_is_not_read_but_its_files_are(clean):
+    asked, unanswered = user("draw a red ball", tiny_image(1)), Turn("assistant", (), cancelled=True)
+    talk = [*TALK[:2], asked, unanswered, user("a dog"), assistant(), user("what is this?")]
+    assert clean.fit(talk, 1000) == clean.fit([*TALK[:2], user("what is this?", tiny_image(1))], 1000)
+    assert clean.fit(talk[:3], 1000).segments == clean.prompt(talk[:3]), "the last message is always read"
+
+
 def test_oldest_turns_are_left_out(clean):
     whole = clean.fit(TALK[:5], 1000)
     assert whole.left_out == 0 and whole.positions == len(whole.keys)

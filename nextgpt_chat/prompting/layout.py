@@ -6,6 +6,7 @@ User words are data: roles, separators, media marks and signal tokens are put in
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from ..content import Media, MediaPart, Turn
@@ -29,7 +30,8 @@ class Template(Protocol):
         """A training sequence that ends with the last (assistant's) turn, with targets marked."""
 
     def fit(self, turns: Sequence[Turn], limit: int) -> Prompt:
-        """The prompt within ``limit`` positions, oldest turns left out. Raises LimitError if the last cannot fit."""
+        """The prompt within ``limit`` positions, oldest turns left out, and :func:`without_unanswered` ones. Raises
+        LimitError if the last cannot fit."""
 
 
 class Layout:
@@ -55,6 +57,7 @@ class Layout:
     def fit(self, turns: Sequence[Turn], limit: int) -> Prompt:
         if not turns:
             raise ValueError("a prompt needs at least one turn")
+        turns = without_unanswered(turns)
         starts = [i for i, turn in enumerate(turns) if i == 0 or turn.role == "user"]
         for start in starts:
             prompt = Prompt(self.prompt(turns[start:]), left_out=start)
@@ -85,6 +88,23 @@ class Layout:
         if part.kind not in self.signals.groups:
             raise ValueError(f"this checkpoint has no signal tokens for {part.kind!r}")
         return SignalSegment(part.kind, self.signals.groups[part.kind], part, target)
+
+
+def without_unanswered(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns without the messages whose replies were stopped or failed before there was anything of them, and
+    without those replies: a model that reads a request and no reply carries it out in place of the next one. What was
+    uploaded with them is still there, with the next message."""
+    kept: list[Turn] = []
+    uploads: tuple[MediaPart, ...] = ()
+    for turn in turns:
+        if turn.role == "assistant" and not turn.parts and kept and kept[-1].role == "user":
+            uploads = tuple(kept.pop().media)
+        elif turn.role == "user" and uploads:
+            kept.append(replace(turn, parts=(*uploads, *turn.parts)))
+            uploads = ()
+        else:
+            kept.append(turn)
+    return kept
 
 
 def last_reply(turns: Sequence[Turn]) -> Turn:
