@@ -19,6 +19,7 @@ from ..checkpoints import UnknownMedia
 from ..config import GenerationSettings
 from ..content import (
     MEDIA_KINDS,
+    Audio,
     Event,
     Failed,
     Image,
@@ -124,16 +125,18 @@ class Making:
                 self.cancelled = True
                 return
             self._with.model.encode_media([one])  # remembered there
-        unknown = self._shows_unknown(media)
+        unknown = self._unknown_in(media)
         self._spend("encode", began)
-        if unknown:
+        if unknown is not None:
             if self._request.modalities is None or self._request.modalities == {"text"}:
-                yield from self._say(self._with.unknown_media.message)
+                yield from self._say(unknown)
                 return
-            yield self._notice(self._with.unknown_media.message)  # media were asked for: they are made all the same
+            yield self._notice(unknown)  # media were asked for: they are made all the same
         yield from self._answer(prompt)
         if self._with.unknown_media.declines and self._said().endswith(self._with.unknown_media.declines):
             yield self._notice(self._with.unknown_media.larger)
+        elif unknown is None and not self.cancelled and self._goes_on_about_unknown(media):
+            yield self._notice(GUESS)
 
     # --- prompt ------------------------------------------------------------------------------------------------
 
@@ -142,14 +145,31 @@ class Making:
         room = room_for_reply(self._with, self._request)
         return self._with.template.fit(self._request.turns, max(1, self._with.context - room))
 
-    def _shows_unknown(self, seen: Collection[Media]) -> bool:
-        """Whether the user's last turn brings a medium, of those in the prompt, that the model's world has not."""
-        world, last = self._with.known_world, self._request.turns[-1]
+    def _unknown_in(self, seen: Collection[Media]) -> str | None:
+        """What is to be said where the user's last turn brings a medium, of those in the prompt, that the model's world
+        has not, or a sound in which there is nothing."""
+        last = self._request.turns[-1]
         brought = [part.media for part in last.media if not part.generated and part.media in seen]
-        if world is None or not brought:
+        if self._are_unknown(brought):
+            return self._with.unknown_media.message
+        silent = self._with.known_world is not None and any(map(_is_silent, brought))
+        return SILENCE if silent else None
+
+    def _goes_on_about_unknown(self, seen: Collection[Media]) -> bool:
+        """Whether the newest medium of the talk is a file of an earlier turn, still in the prompt, that the model's
+        world has not: its embedding is read with each further request."""
+        *earlier, last = self._request.turns
+        parts = [part for turn in earlier for part in turn.media]
+        if last.media or not parts or parts[-1].generated or parts[-1].media not in seen:
             return False
-        features = self._with.model.imagebind.encode_halfway(brought)
-        return any(world.is_unknown(one.kind, views) for one, views in zip(brought, features, strict=True))
+        return self._are_unknown([parts[-1].media])
+
+    def _are_unknown(self, media: list[Media]) -> bool:
+        world = self._with.known_world
+        if world is None or not media:
+            return False
+        features = self._with.model.imagebind.encode_halfway(media)
+        return any(world.is_unknown(one.kind, views) for one, views in zip(media, features, strict=True))
 
     # --- words -------------------------------------------------------------------------------------------------
 
@@ -282,6 +302,17 @@ def details_of(media: Media, request: Request) -> dict[str, Any]:
         "conditioning": request.settings.conditioning,
     }
     return details if isinstance(media, Image) else details | {"seconds": round(media.seconds, 3)}
+
+
+SILENCE = "I hear nothing in this sound: it is silent."
+"""Said of silence, which lies near every sound that begins or ends with some."""
+GUESS = "I do not know things like the file that you gave last: what I say or make of it is a guess."
+_SILENT = 1e-3
+"""Of full scale: standard deviation of samples below which nothing can be heard."""
+
+
+def _is_silent(media: Media) -> bool:
+    return isinstance(media, Audio) and float(media.samples.std()) < _SILENT
 
 
 _LESS_MEMORY = {

@@ -2,12 +2,14 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from tiny import tiny_image
 
 from nextgpt_chat.checkpoints import UnknownMedia
 from nextgpt_chat.content import (
+    Audio,
     MediaPart,
     Notice,
     TextDelta,
@@ -15,6 +17,7 @@ from nextgpt_chat.content import (
 from nextgpt_chat.errors import CheckpointError
 from nextgpt_chat.known_world import KnownWorld
 from nextgpt_chat.pipeline import NextGPTPipeline
+from nextgpt_chat.pipeline.making import GUESS, SILENCE
 from pipeline.scripted import asked, script
 
 
@@ -42,6 +45,30 @@ def test_an_unknown_medium_is_said_to_be_unknown(worldly, monkeypatch):
     assert worldly.reply(asked("what?", MediaPart(stranger, generated=True))).text == "It is a car."
     reply = worldly.reply(asked("its sound", stranger), modalities={"text", "audio"})
     assert reply.text == "It is a car." and reply.notices == ("I do not know that.",)
+
+
+def test_what_is_said_later_of_an_unknown_medium_is_called_a_guess(worldly, monkeypatch):
+    script(monkeypatch, worldly, "It is a car.")
+    conv = asked("what is this?", tiny_image(200))
+    assert worldly.reply(conv).text == "I do not know that."
+    conv.add_user("but what do you see?")
+    reply = worldly.reply(conv)
+    assert reply.text == "It is a car." and reply.notices == (GUESS,)
+    conv.add_user("and here?", files=[tiny_image(0)])
+    assert worldly.reply(conv).notices == ()
+    conv.add_user("what colour is it?")
+    assert worldly.reply(conv).notices == (), "about the newest one"
+    made = asked("what is this?", tiny_image(200))
+    made.add_assistant([MediaPart(tiny_image(0), generated=True)])
+    made.add_user("make it blue")
+    assert worldly.reply(made).notices == (), "about what was made since"
+
+
+@pytest.mark.parametrize("level, said", [(0.0, SILENCE), (3e-4, SILENCE), (0.1, "It is a car.")])
+def test_a_silent_sound_is_not_described(worldly, monkeypatch, level, said):
+    script(monkeypatch, worldly, "It is a car.")
+    noise = np.random.default_rng(0).normal(0, level, 16_000)
+    assert worldly.reply(asked("what do you hear?", Audio((noise + 0.2).astype(np.float32), 16_000))).text == said
 
 
 def test_the_known_world_is_saved_with_the_checkpoint(worldly, tmp_path):
