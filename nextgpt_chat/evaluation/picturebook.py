@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -188,7 +188,6 @@ ASKED = (*NAMES.values(), *(f"words from {name}" for name in NAMES.values()), "c
 CEILINGS = tuple(f"ceiling of {name}s" for name in NAMES.values())
 PARTS = (*ASKED, *CEILINGS, "components")
 """All parts of the evaluation; any may be measured by itself."""
-_SAME_CEILING = {"cross/picture to sound": "sound/source", "cross/sound to picture": "picture/thing"}
 
 
 def measure(
@@ -223,7 +222,6 @@ def rows_of(measured: Iterable[Measured]) -> dict[str, Row]:
         tally.join(one.tally)
         highest |= one.ceilings
         alone |= one.alone
-    highest |= {row: highest[made] for row, made in _SAME_CEILING.items() if made in highest}
     return tally.rows(highest) | alone
 
 
@@ -234,13 +232,10 @@ def ceilings(
     decoder = pipeline.model.decoders.get(kind)
     if decoder is None:
         return {}
-    # The same steps, guidance and scheduler as the pipeline's own.
     own = getattr((settings or GenerationSettings()).resolved(getattr(pipeline, "defaults", {})), kind)
-    more = {"scheduler": own.scheduler} if own.scheduler else {}
-    steps, guidance = own.steps, own.guidance_scale
-    return gates.ceiling_gate(
-        decoder, kind, limit, seed=seed, steps=steps, guidance_scale=guidance, progress=progress, **more
-    )
+    always = {"steps": own.steps, "guidance_scale": own.guidance_scale}
+    the_pipelines = {name: value for name, value in asdict(own).items() if value is not None}
+    return gates.ceiling_gate(decoder, kind, limit, seed=seed, progress=progress, **always | the_pipelines)
 
 
 def reconstructions(pipeline: Any, limit: int, seed: int) -> dict[str, Row]:

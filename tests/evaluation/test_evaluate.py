@@ -101,10 +101,24 @@ def test_a_pipeline_that_understands_everything_has_every_row_right(known):
     alone = {"autoencoder/picture/thing", "autoencoder/sound/source", "autoencoder/clip/motion", "vocoder/speed"}
     assert made | told | rest | alone <= set(rows)
     assert set(rows["modalities"]) == {"n", "distinct", "correct", "rate", "low95", "ceiling"}
-    assert rows["picture/thing"]["ceiling"] == rows["cross/sound to picture"]["ceiling"] == 1.0
-    assert rows["change/changed"]["ceiling"] is None
+    assert rows["picture/thing"]["ceiling"] == 1.0
+    assert rows["change/changed"]["ceiling"] is rows["cross/sound to picture"]["ceiling"] is None
     assert rows["picture/thing"]["n"] == LIMIT and rows["change/kept"]["n"] > LIMIT
     assert ("picture", LIMIT, LIMIT) in steps
+
+
+def test_a_ceiling_is_measured_with_all_settings_of_the_pipeline():
+    given = {"steps": 5, "guidance_scale": 2.0, "frames": 8, "fps": 8.0}
+    decoder, asked = ReadingDecoder("video"), []
+
+    def decode(conditioning, **settings):
+        asked.append(settings)
+        return ReadingDecoder.decode(decoder, conditioning, **settings)
+
+    decoder.decode = decode
+    pipeline = SimpleNamespace(model=SimpleNamespace(decoders={"video": decoder}), defaults={"video": given})
+    assert picturebook.ceilings(pipeline, "video", 3, 0, None, None)["clip/motion"]["n"] == 3
+    assert given.items() <= asked[0].items()
 
 
 def test_wrong_colours_and_missing_media_show_in_their_rows_alone(known):
