@@ -278,6 +278,7 @@ def test_messages_may_hold_words_files_arrays_and_base64(tmp_path):
         {"type": "image", "base64": coded},
         {"type": "image", "image": ramp()},
         {"type": "audio", "audio": np.round(tone() * 32768).astype(np.int16), "sampling_rate": 16_000},
+        {"type": "audio", "audio": np.round(tone() * 2**31).astype(np.int32), "sampling_rate": 16_000},
         {"type": "video", "video": [PIL.Image.fromarray(frame) for frame in moving_square(3)], "fps": 4},
     ]
     conversation = Conversation.from_messages(
@@ -291,8 +292,8 @@ def test_messages_may_hold_words_files_arrays_and_base64(tmp_path):
     assert first == Turn("user", (TextPart("hello"),))
     assert second == Turn("assistant", ())
     assert {part.media for part in third.parts[:4]} == {Image(ramp())}
-    assert np.abs(third.parts[4].media.samples - tone()).max() < 1e-4
-    assert third.parts[5].media == Video(moving_square(3), 4.0)
+    assert all(np.abs(part.media.samples - tone()).max() < 1e-4 for part in third.parts[4:6])
+    assert third.parts[6].media == Video(moving_square(3), 4.0)
     assert third.parts[0].name == "photo.png"
 
 
@@ -305,6 +306,7 @@ def test_messages_may_hold_words_files_arrays_and_base64(tmp_path):
         ({"role": "user", "content": [{"type": "image", "url": "http://example.org/x.png"}]}, "url"),
         ({"role": "user", "content": [{"type": "text", "text": 7}]}, "7"),
         ({"role": "user", "content": [{"type": "audio", "audio": tone()}]}, "sampling_rate"),
+        ({"role": "user", "content": [{"type": "audio", "audio": tone() * np.nan, "sampling_rate": 16_000}]}, "finite"),
         ({"role": "user", "content": [{"type": "video", "video": moving_square()}]}, "fps"),
         ({"role": "user", "content": [{"type": "image", "image": Audio(tone(), 16_000)}]}, "'audio'"),
         ({"role": "user", "content": [{"type": "image", "base64": "%%"}]}, "base64"),

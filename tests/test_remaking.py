@@ -123,6 +123,15 @@ def test_the_new_one_stands_behind_its_first_and_is_no_first_itself(pipe, talk):
     assert np.array_equal(array(same), array(third))
 
 
+@pytest.mark.parametrize("of", ["itself", "gone", 7, ["a"]])
+def test_a_talk_that_says_anything_of_what_was_made_again_is_refused_in_words(talk, of):
+    first = talk.turns[-1].media[0]
+    strange = replace(first, id="itself", details={REMADE: of})
+    turns = (*talk.turns[:-1], replace(talk.turns[-1], parts=(strange,)))
+    with pytest.raises(NextGPTError, match="no such picture"):
+        find_generated(turns, "itself")
+
+
 def test_stopping_ends_within_a_step_and_gives_nothing(pipe, talk, monkeypatch):
     cancel, steps_done = threading.Event(), []
     decoder = pipe.model.decoders["image"]

@@ -96,8 +96,8 @@ def _from_array(kind: str, value: Any, block: Mapping[str, Any]) -> Media:
         if "sampling_rate" not in block:
             raise ValueError("an audio block with samples needs 'sampling_rate' in Hz")
         samples = np.asarray(value)
-        if samples.dtype == np.int16:
-            samples = samples / np.float32(32768)
+        if np.issubdtype(samples.dtype, np.signedinteger):
+            samples = samples / -float(np.iinfo(samples.dtype).min)
         return Audio(samples.astype(np.float32), int(block["sampling_rate"]))
     if "fps" not in block:
         raise ValueError("a video block with frames needs 'fps'")

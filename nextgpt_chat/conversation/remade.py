@@ -17,12 +17,14 @@ def find_generated(turns: Sequence[Turn], part_id: str) -> tuple[int, MediaPart]
 
     Raises NextGPTError where the talk has no such medium, or not the model's.
     """
-    for index, turn in enumerate(turns):
-        for part in turn.media:
-            if part.id == part_id and part.generated and turn.role == "assistant":
-                first = part.details.get(REMADE)
-                return find_generated(turns, first) if first else (index, part)
-    raise NextGPTError("This talk has no such picture, sound or clip of the model's any more.")
+    made = [(i, part) for i, turn in enumerate(turns) if turn.role == "assistant" for part in turn.media]
+    found = {part.id: (index, part) for index, part in reversed(made) if part.generated}
+    first = found[part_id][1].details.get(REMADE, part_id) if part_id in found else part_id
+    if (
+        not isinstance(first, str) or first not in found or REMADE in found[first][1].details
+    ):  # a loaded talk may say anything of its parts
+        raise NextGPTError("This talk has no such picture, sound or clip of the model's any more.")
+    return found[first]
 
 
 def add_remade(conv: Conversation, part: MediaPart) -> int:
