@@ -41,12 +41,18 @@ def read_index(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not readable JSON ({error}). Download it again.") from error
 
 
+_FINER = {"vocoder": torch.float16}
+"""In place of bfloat16, which has as many bytes and fewer digits: what nextgpt-mini's vocoder makes then differs from
+float32's by 20 to 43 dB less than the sound, in float16 by 39 to 57 (nine sounds)."""
+
+
 def read_components(
     folder: Path, required: tuple[str, ...], optional: tuple[str, ...], device: torch.device, dtype: torch.dtype
 ) -> dict[str, Any]:
     """The built components by name; an optional one that the folder does not have is left out.
 
-    Models are frozen, in eval mode, in ``dtype`` on ``device``. Raises CheckpointError naming the component at fault.
+    Models are frozen, in eval mode, in ``dtype`` on ``device``, a vocoder in float16 in place of bfloat16. Raises
+    CheckpointError naming the component at fault.
     """
     index = read_index(folder)
     parts = {}
@@ -56,9 +62,10 @@ def read_components(
             if name in required:
                 raise CheckpointError(f"{folder / 'model_index.json'} names no {name}, which this decoder needs.")
             continue
-        component = _component(folder / name, name, library, class_name, dtype)
+        own = _FINER.get(name, dtype) if dtype == torch.bfloat16 else dtype
+        component = _component(folder / name, name, library, class_name, own)
         if isinstance(component, torch.nn.Module):
-            component = torch.nn.Module.to(component, device=device, dtype=dtype).eval().requires_grad_(False)
+            component = torch.nn.Module.to(component, device=device, dtype=own).eval().requires_grad_(False)
             if name == "vae" and device.type == "cpu":
                 # Measured on one core: an AutoencoderTiny decodes in 0.7 of the time; the UNets gain nothing.
                 component = component.to(memory_format=torch.channels_last)

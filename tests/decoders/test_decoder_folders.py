@@ -56,6 +56,12 @@ def test_half_precision_on_disk_leaves_memory_alone(kind, decoder, tmp_path):
         assert torch.equal(loaded.unet.state_dict()[name], weight.half().float())
 
 
+def test_a_vocoder_has_the_finer_of_two_halves(saved_folders):
+    loaded = DECODERS["audio"].from_folder(saved_folders["audio"], dtype=torch.bfloat16)
+    assert (loaded.dtype, loaded.vae.dtype, loaded.vocoder.dtype) == (torch.bfloat16, torch.bfloat16, torch.float16)
+    assert np.isfinite(content(decode(loaded))).all()
+
+
 def test_sharded_weights_are_read(decoders, tmp_path):
     decoders["image"].save_folder(tmp_path, max_shard_size="100KB")
     assert len(list((tmp_path / "unet").glob("*.safetensors"))) > 1
