@@ -82,6 +82,24 @@ def test_a_run_is_read_as_it_was_trained(pipe, talk, monkeypatch):
     assert torch.allclose(conditioned[0], expected, atol=1e-5)
 
 
+def test_a_run_of_a_reply_whose_words_were_not_shown_is_read_with_them(pipe, talk, monkeypatch):
+    picture, sound, _ = talk.turns[-1].parts
+    picture, sound = replace(picture, caption="Here it is."), replace(sound, caption="It sounds like this.")
+    conditioned = []
+    render = pipe._parts.renderer.render
+    monkeypatch.setattr(
+        pipe._parts.renderer, "render", lambda i, d, c, *o: conditioned.append(c) or render(i, d, c, *o)
+    )
+    for parts in (
+        (TextPart("Here it is."), picture, TextPart("It sounds like this."), sound),
+        (picture, sound),
+    ):
+        turns = (Turn("user", (TextPart("draw it at night"),)), Turn("assistant", parts))
+        list(pipe.remake(Conversation(turns), sound.id, SETTINGS))
+    shown, hidden = conditioned
+    assert torch.equal(shown, hidden)
+
+
 def test_with_the_same_settings_it_is_the_same_again(pipe, talk):
     first = talk.turns[-1].media[0]
     assert np.array_equal(array(remade(pipe, talk, first)), array(remade(pipe, talk, first)))

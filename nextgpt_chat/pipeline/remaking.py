@@ -82,15 +82,17 @@ class Remaking:
         model, turn = self._with.model, self._request.turns[-1]
         signals, text = model.language_model.signals, model.language_model.text
         said: list[Segment] = []
+        caption = None
         for one in turn.parts:
             if isinstance(one, TextPart):
                 said.append(TextSegment(text.encode_quoted(one.text.strip())))
             elif REMADE not in one.details:
+                if not turn.text and one.caption != caption:  # of words that were not to be shown, the last sentence
+                    caption = one.caption
+                    said.append(TextSegment(text.encode_quoted(caption)))
                 said.append(SignalSegment(one.kind, signals.groups[one.kind], one))
                 if one.id == self._part.id:
                     break
-        if not isinstance(said[0], TextSegment):  # words that were not to be shown; their last sentence is the caption
-            said.insert(0, TextSegment(text.encode_quoted(self._first_made()[0].caption)))
         length = sum(len(segment.ids) for segment in said)
         room = max(length, room_for_reply(self._with, self._request))  # the reply left out as many turns
         prompt = self._with.template.fit(self._request.turns[:-1], max(1, self._with.context - room))
