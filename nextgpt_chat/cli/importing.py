@@ -107,7 +107,7 @@ def run_import(arguments: argparse.Namespace) -> int:
     files = [Path(one) for one in (arguments.nextgpt, llm, delta, arguments.imagebind) if one is not None]
     check_place(out, [*files, *given.values()])  # before anything is fetched
     template, lock = _template(out), SourcesLock.load(out)
-    decoders = fetch_decoders(template, [kind for kind in MEDIA_KINDS if kind not in given], lock, progress)
+    decoders = fetch_decoders(template, [kind for kind in MEDIA_KINDS if kind not in given], lock, say, progress)
     sources = ImportSources(
         nextgpt=Path(arguments.nextgpt),
         llm=fetch_model_folder(llm, None, progress)[0],

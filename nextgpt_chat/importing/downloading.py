@@ -133,10 +133,15 @@ class FetchedDecoders:
 
 
 def fetch_decoders(
-    manifest: Manifest, kinds: Collection[str], lock: SourcesLock, progress: Progress
+    manifest: Manifest,
+    kinds: Collection[str],
+    lock: SourcesLock,
+    tell: Callable[[str], None],
+    progress: Progress,
 ) -> FetchedDecoders:
-    """The decoders of ``kinds`` from where the manifest's sources say, as ``download`` has them; what was fetched goes
-    into ``lock``. None for a manifest that names no sources. Raises CheckpointError."""
+    """The decoders of ``kinds`` from where the manifest's sources say, as ``download`` has them: ``tell`` hears sizes
+    and licences first, what was fetched goes into ``lock``. None for a manifest that names no sources. Raises
+    CheckpointError."""
     if not kinds or "sources" not in manifest.extra:
         return FetchedDecoders({}, {})
     sources, cache = read_sources(manifest), fetching.default_cache()
@@ -147,7 +152,7 @@ def fetch_decoders(
             located[role] = fetching.locate(sources[role], _chooser(role), None, cache, lock.revision(role))
         except CheckpointError as error:
             raise CheckpointError(f"{error} Or give a folder with --{kind}-decoder.") from error
-        progress(located[role].sentence(), 0, 1)
+        tell(located[role].sentence())
     _check_caches(located.values(), cache, "The download of decoders")
     return _decoders(_fetch(located, cache, lock, progress))
 
