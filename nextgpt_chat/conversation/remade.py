@@ -20,9 +20,8 @@ def find_generated(turns: Sequence[Turn], part_id: str) -> tuple[int, MediaPart]
     made = [(i, part) for i, turn in enumerate(turns) if turn.role == "assistant" for part in turn.media]
     found = {part.id: (index, part) for index, part in reversed(made) if part.generated}
     first = found[part_id][1].details.get(REMADE, part_id) if part_id in found else part_id
-    if (
-        not isinstance(first, str) or first not in found or REMADE in found[first][1].details
-    ):  # a loaded talk may say anything of its parts
+    # A loaded talk may say anything of its parts.
+    if not isinstance(first, str) or first not in found or REMADE in found[first][1].details:
         raise NextGPTError("This talk has no such picture, sound or clip of the model's any more.")
     return found[first]
 
