@@ -77,7 +77,7 @@ def part_of(block: Mapping[str, Any], generated: bool, limits: Limits) -> Part:
         raise ValueError(f"a {kind} block needs {kind!r}, 'path' or 'base64', not only {sorted(block)}")
     if isinstance(value, (str, os.PathLike)):
         name = os.path.basename(os.fspath(value))
-    media = _from_array(kind, value, block) if _is_array(value) else read_media(value, limits=limits)
+    media = read_media(_from_array(kind, value, block) if _is_array(value) else value, limits=limits)
     if media.kind != kind:
         raise ValueError(f"an {kind!r} block holds {media.kind!r}: {str(value)[:80]!r}")
     return MediaPart(media, caption=str(block.get("caption", "")), name=name, generated=generated)

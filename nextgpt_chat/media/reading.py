@@ -39,9 +39,14 @@ def read_media(source: Source, *, limits: Limits | None = None, name: str = "") 
     - Clip (MP4, WebM, MOV, GIF with several frames): Video; every frame, the file's average rate, its sound left
       out. Large ones are scaled down (see Limits).
 
-    Raises MediaError for what cannot be read, LimitError for what is too large, ValueError for another type.
+    Raises MediaError for what cannot be read or holds no numbers, LimitError for what is too large, ValueError for
+    another type.
     """
     limits = limits or Limits()
+    if isinstance(source, Audio) and not np.isfinite(source.samples).all():
+        raise MediaError(
+            f"{_label(name or 'The sound')} has samples that are no numbers (NaN or infinity). Send others, in [-1, 1]."
+        )
     if isinstance(source, (Image, Audio, Video)):
         return source
     if isinstance(source, PIL.Image.Image):
