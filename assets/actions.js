@@ -76,6 +76,23 @@ function why(button) {
     box.showModal();
 }
 
+// A talk that grows, or has just grown, scrolls under a mouse that is pressing: the browser then takes button down and up
+// for a click on what is around both places. It was meant for what was under the mouse when it went down.
+
+let held = null;
+const at = (event) => event.target.closest && event.target.closest("#chatbot :is(button, summary)");
+document.addEventListener("mousedown", (event) => {
+    held = at(event) && { pressed: at(event), x: event.clientX, y: event.clientY };
+}, true);
+document.addEventListener("click", (event) => {
+    const { pressed, x, y } = held || {};
+    held = null;
+    if (!event.isTrusted || !pressed || pressed === at(event) || Math.hypot(event.clientX - x, event.clientY - y) > 4) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    pressed.click();
+}, true);
+
 document.addEventListener("click", (event) => {
     const button = event.target.closest && event.target.closest("#chatbot button.act");
     if (!button) return;

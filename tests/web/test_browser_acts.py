@@ -54,6 +54,31 @@ def test_changed_words_that_get_no_reply_go_beside_what_is_in_the_composer(page,
     await_end(page)
 
 
+@pytest.mark.parametrize("held", ["button.act[name=edit]", "figure.image summary"])
+def test_what_moves_while_the_mouse_is_down_on_it_is_pressed_all_the_same(page, held):
+    send(page, "draw a car")
+    expect(page.locator("#chatbot figure.image img")).to_be_visible()
+    await_end(page)
+    page.locator(f"#chatbot {held}").hover()
+    page.mouse.down()
+    page.locator(f"#chatbot {held}").evaluate("one => { one.style.position = 'relative'; one.style.top = '-60px'; }")
+    page.mouse.up()
+    expect(page.locator("#chatbot form.edit, #chatbot figure.image details[open]")).to_have_count(1)
+
+
+def test_a_mouse_that_leaves_what_it_was_down_on_presses_nothing(page):
+    send(page, "hello")
+    expect(page.locator("#chatbot")).to_contain_text("You said: hello")
+    await_end(page)
+    button = page.locator("#chatbot button.act[name=edit]")
+    button.hover()
+    page.mouse.down()
+    box = button.bounding_box()
+    page.mouse.move(box["x"] - 90, box["y"] + 40)
+    page.mouse.up()
+    assert page.locator("#chatbot form.edit").count() == 0
+
+
 def test_changed_words_that_cannot_be_delivered_go_into_the_composer(page):
     send(page, "hello")
     expect(page.locator("#chatbot")).to_contain_text("You said: hello")
