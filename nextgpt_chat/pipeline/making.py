@@ -18,7 +18,6 @@ import torch
 from ..checkpoints import UnknownMedia
 from ..config import GenerationSettings
 from ..content import (
-    MEDIA_KINDS,
     Audio,
     Event,
     Failed,
@@ -84,7 +83,6 @@ class Making:
         self._words = ""  # said since the last medium
         self._spoke = False
         self._caption = ""
-        self._made = dict.fromkeys(MEDIA_KINDS, 0)
         self._notices: list[str] = []
         self._timings = {"encode": 0.0, "text": 0.0}
         self._began = time.perf_counter()
@@ -240,14 +238,13 @@ class Making:
 
     def _render(self, group: SignalGroup, ident: str) -> Generator[MediaProgress, None, Media]:
         request, kind, model = self._request, group.kind, self._with.model
-        index = self._made[kind]
-        self._made[kind] += 1
         if kind not in model.decoders:
             raise NextGPTError(f"This checkpoint has no decoder for {kind}; choose other modalities.")
         decoder = model.decoders[kind]
         by_words = request.settings.conditioning == "caption"
         conditioning = decoder.encode_text([self._caption]) if by_words else model.condition(group)
-        options = options_of(request, kind, index)
+        made = sum(isinstance(part, MediaPart) and part.kind == kind for part in self._parts)
+        options = options_of(request, kind, made)
         return (
             yield from self._with.renderer.render(
                 ident, decoder, conditioning, options, self._should_stop, request.previews
@@ -286,7 +283,7 @@ def room_for_reply(parts: Parts, request: Request) -> int:
 
 
 def options_of(request: Request, kind: str, index: int) -> dict[str, Any]:
-    """What the decoder is given for the ``index``-th medium of ``kind`` in a reply."""
+    """What the decoder is given for the medium of ``kind`` before which a reply made ``index`` of that kind."""
     given = {name: value for name, value in asdict(getattr(request.settings, kind)).items() if value is not None}
     return given | {"seed": derive_seed(request.seed, kind, index)}
 

@@ -113,6 +113,17 @@ def test_a_decoder_that_fails_does_not_end_the_reply(pipe, monkeypatch, caplog):
     assert "ZeroDivisionError" in caplog.text
 
 
+def test_a_medium_after_one_that_failed_is_made_again_as_it_was(pipe, monkeypatch):
+    script(monkeypatch, pipe, "One.", "image", "Two.", "image")
+    settings, conv = GenerationSettings(conditioning="caption"), asked()
+    decode = pipe.model.decoders["image"].decode
+    outcomes = iter([raising(ZeroDivisionError), decode, decode])
+    monkeypatch.setattr(pipe.model.decoders["image"], "decode", lambda *given, **named: next(outcomes)(*given, **named))
+    made = pipe.reply(conv, settings, seed=1).parts[-1]
+    *_, last = pipe.remake(conv, made.id, settings, 1)
+    assert last.reply.parts[0].media == made.media
+
+
 @pytest.mark.parametrize(("kind", "lower"), [("image", "Ask for it alone"), ("audio", "seconds"), ("video", "frames")])
 def test_a_medium_that_memory_was_too_small_for_says_what_to_lower(pipe, monkeypatch, kind, lower):
     script(monkeypatch, pipe, "One.", kind)
