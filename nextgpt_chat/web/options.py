@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NoReturn
 
+MEMORY_PLANS = (
+    *("auto", "fp32", "fp32-offload", "bf16", "bf16-offload", "int8", "int8-offload", "int4", "int4-offload"),
+    "bf16-lm-cpu",
+)
+_DEVICE = re.compile(r"auto|(cpu|cuda|mps|xpu)(:\d+)?")
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("", "0", "false", "no", "off")
 
@@ -46,7 +52,7 @@ _HELP = {
     "share": "also make a public link through Gradio's servers",
     "mcp": "also be an MCP server, for other assistants (needs requirements-mcp.txt)",
     "device": "auto, cpu, cuda, cuda:1, mps",
-    "memory_plan": "layout in memory: auto, bf16, bf16-offload, int8, int8-offload, int4, int4-offload, bf16-lm-cpu",
+    "memory_plan": f"layout in memory: {', '.join(MEMORY_PLANS)}",
     "data_dir": "folder where talks are kept (default: nextgpt-chat in the user's data folder)",
     "media_quota_gb": "gigabytes that the stored pictures, sounds and clips of all talks may take together",
     "keep_media_days": "days after which the media of a talk that nobody used are removed; 0 keeps them",
@@ -65,10 +71,16 @@ _RANGES = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see `{self.prog} --help`)\n")
+
+
 def parse_options(argv: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> PageOptions:
-    """Flags, then ``NEXTGPT_…`` variables, then defaults. Unusable values end the program with status 2."""
+    """Flags, then ``NEXTGPT_…`` variables, then defaults. Unusable values end the program with status 2
+    and one line that says why."""
     environment = os.environ if environment is None else environment
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="app.py",
         description="The NExT-GPT chat page: text, pictures, sounds and clips in and out.",
         epilog="Every flag may also be set in the environment: NEXTGPT_CHECKPOINT, NEXTGPT_HOST, …",
@@ -88,14 +100,19 @@ def parse_options(argv: Sequence[str] | None = None, environment: Mapping[str, s
     for name, (low, high) in _RANGES.items():
         if not low <= values[name] <= high:
             parser.error(f"--{name.replace('_', '-')} is {values[name]}; choose a number from {low} to {high}")
+    # Known only when the model is loaded, a wrong one would leave a page that never answers.
+    if values["memory_plan"] not in MEMORY_PLANS:
+        parser.error(f"--memory-plan is {values['memory_plan']!r}; choose {', '.join(MEMORY_PLANS)}")
+    if not _DEVICE.fullmatch(values["device"]):
+        parser.error(f"--device is {values['device']!r}; choose {_HELP['device']}")
     return PageOptions(**values)
 
 
 def _from_environment(parser: argparse.ArgumentParser, name: str, default: Any, environment: Mapping[str, str]) -> Any:
     variable = f"NEXTGPT_{name.upper()}"
     text = environment.get(variable)
-    if text is None:
-        return default
+    if not text:  # compose files set what is not set to nothing
+        return False if isinstance(default, bool) and text == "" else default
     if isinstance(default, bool):
         if text.lower() not in (*_TRUE, *_FALSE):
             parser.error(f"{variable} is {text!r}; it must be true or false")
@@ -105,4 +122,4 @@ def _from_environment(parser: argparse.ArgumentParser, name: str, default: Any, 
             return int(text)
         except ValueError:
             parser.error(f"{variable} is {text!r}; it must be a whole number")
-    return text or default
+    return text

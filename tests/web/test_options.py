@@ -5,8 +5,10 @@ import socket
 import pytest
 
 import app
+from nextgpt_chat.checkpoints.planning import PLANS
 from nextgpt_chat.errors import NextGPTError
 from nextgpt_chat.web import PageOptions, launch, parse_options
+from nextgpt_chat.web.options import MEMORY_PLANS
 from tests.fake_pipeline import FakePipeline
 
 
@@ -17,6 +19,12 @@ def test_defaults_flags_and_environment_in_this_order():
     assert (options.port, options.host, options.share, options.data_dir) == (9000, "0.0.0.0", True, "d")
     assert options.max_file_size == 5
     assert parse_options(["--no-share"], environment).share is False
+    assert parse_options([], {"NEXTGPT_PORT": "", "NEXTGPT_SHARE": "", "NEXTGPT_HOST": ""}) == PageOptions()
+
+
+def test_every_memory_plan_can_be_chosen():
+    assert {"auto", *PLANS} == set(MEMORY_PLANS)
+    assert parse_options(["--memory-plan", "int8-offload", "--device", "cuda:1"], {}).device == "cuda:1"
 
 
 @pytest.mark.parametrize(
@@ -28,13 +36,16 @@ def test_defaults_flags_and_environment_in_this_order():
         ([], {"NEXTGPT_SHARE": "maybe"}, "NEXTGPT_SHARE"),
         (["--queue-size", "0"], {}, "--queue-size"),
         (["--what"], {}, "--what"),
+        (["--memory-plan", "int9"], {}, "int8-offload"),
+        ([], {"NEXTGPT_DEVICE": "cud"}, "cuda:1"),
     ],
 )
-def test_unusable_values_end_with_status_2_and_a_name(argv, environment, named, capsys):
+def test_unusable_values_end_with_status_2_and_one_line(argv, environment, named, capsys):
     with pytest.raises(SystemExit) as ended:
         parse_options(argv, environment)
     assert ended.value.code == 2
-    assert named in capsys.readouterr().err
+    line = capsys.readouterr().err.strip()
+    assert named in line and "\n" not in line
 
 
 def test_an_unknown_checkpoint_is_refused_in_one_line_before_anything_is_loaded(tmp_path, capsys):
