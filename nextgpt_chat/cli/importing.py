@@ -106,6 +106,7 @@ def run_import(arguments: argparse.Namespace) -> int:
     given = {kind: Path(one) for kind in MEDIA_KINDS if (one := getattr(arguments, f"{kind}_decoder")) is not None}
     files = [Path(one) for one in (arguments.nextgpt, llm, delta, arguments.imagebind) if one is not None]
     check_place(out, [*files, *given.values()])  # before anything is fetched
+    _check_given(arguments)
     template, lock = _template(out), SourcesLock.load(out)
     decoders = fetch_decoders(template, [kind for kind in MEDIA_KINDS if kind not in given], lock, say, progress)
     sources = ImportSources(
@@ -138,6 +139,25 @@ def run_import(arguments: argparse.Namespace) -> int:
             f"imported_from; `download` records them in {LOCK_FILE}."
         )
     return _finish(report)
+
+
+def _check_given(arguments: argparse.Namespace) -> None:
+    """Raises NextGPTError for a path where nothing is, before gigabytes are fetched for the rest."""
+    from ..importing.fetching import is_hub_name
+
+    for name in ("nextgpt", "imagebind", "imagebind_config"):
+        if (path := getattr(arguments, name)) is not None and not Path(path).is_file():
+            raise NextGPTError(f"{_flag(name)} is {path!r}, a file that does not exist. Check the path.")
+    for name in (f"{kind}_decoder" for kind in MEDIA_KINDS):
+        if (path := getattr(arguments, name)) is not None and not Path(path).is_dir():
+            raise NextGPTError(f"{_flag(name)} is {path!r}, a folder that does not exist. Check the path.")
+    for name in ("llm", "llm_delta"):
+        if (path := getattr(arguments, name)) is not None and not (Path(path).is_dir() or is_hub_name(path)):
+            raise NextGPTError(f"{_flag(name)} is {path!r}: neither a folder nor a hub repository's owner/name.")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def run_download(arguments: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from nextgpt_chat.checkpoints import Manifest, shipped_checkpoints
 from nextgpt_chat.checkpoints.planning import VERDICTS, keep_verdict
 from nextgpt_chat.cli import main
 from nextgpt_chat.errors import CheckpointError
-from nextgpt_chat.importing import ImportSources, import_checkpoint
+from nextgpt_chat.importing import ImportSources, downloading, import_checkpoint
 from nextgpt_chat.importing.tensors import TensorSource
 
 
@@ -41,6 +41,14 @@ def drop(key):
 
 def reshape(key, *shape):
     return lambda state: state.update({key: torch.zeros(*shape)})
+
+
+@pytest.mark.parametrize("flag", ["nextgpt", "imagebind", "imagebind-config", "llm", "llm-delta", "audio-decoder"])
+def test_a_path_where_nothing_is_is_said_before_anything_is_fetched(capsys, monkeypatch, published, tmp_path, flag):
+    monkeypatch.setattr(downloading, "fetch_decoders", lambda *given: pytest.fail("decoders were fetched"))
+    arguments = published.arguments(tmp_path / "new")
+    line = refused(capsys, [*arguments, f"--{flag}", str(tmp_path / "absent")], tmp_path / "new")
+    assert f"--{flag} is" in line and "absent" in line
 
 
 LORA = "llama_model.base_model.model.model.layers.1.self_attn.v_proj.lora_B.default.weight"
