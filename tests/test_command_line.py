@@ -110,6 +110,20 @@ def test_media_never_replace_a_file(tmp_path):
     assert (tmp_path / "image-1.png").read_text() == "mine"
 
 
+def test_files_of_a_talk_in_the_terminal_stay_attached_beside_one_that_is_bad(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for index, name in enumerate(("it's mine.png", "a b.png", "home.png")):
+        PIL.Image.fromarray(tiny_image(index).pixels).save(name)
+    (tmp_path / "false.png").write_text("just words")
+    files = """/file it's mine.png\n/file false.png\n/file 'a b.png' ~/home.png\n"""
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"/modalities text\n{files}{'word ' * 3000}\nlook\n/save talk.zip\n"))
+    assert chat() == 0
+    said = capsys.readouterr().out
+    assert "false.png is not a picture" in said and "Shorten the message" in said
+    sent = Conversation.load("talk.zip").turns[0]
+    assert [part.name for part in sent.media] == ["it's mine.png", "a b.png", "home.png"] and sent.text == "look"
+
+
 def test_a_talk_in_the_terminal(capsys, monkeypatch, tmp_path):
     PIL.Image.fromarray(tiny_image(9).pixels).save("in.png")
     lines = (
@@ -122,7 +136,8 @@ def test_a_talk_in_the_terminal(capsys, monkeypatch, tmp_path):
     assert out.startswith("A tiny random checkpoint.")
     assert "There is no command /nonsense" in out and "absent.png" in out and "'smell' is no modality" in out
     talk = Conversation.load("talk.zip")
-    assert [turn.role for turn in talk.turns] == ["user", "assistant"] * 2  # the message with the bad file is undone
+    assert [turn.role for turn in talk.turns] == ["user", "assistant"] * 3
+    assert not talk.turns[2].media  # the bad file
     assert talk.turns[0].media[0].media == tiny_image(9) and talk.turns[-1].media[0].kind == "audio"
     assert talk.turns[-1].media[0].details["seed"] == 3
     assert next((tmp_path / "replies").rglob("audio-1.wav")).exists()

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TextIO
 
 from ..checkpoints import locate
@@ -18,6 +19,7 @@ from ..content import (
     Event,
     Failed,
     Finished,
+    MediaPart,
     MediaProgress,
     MediaReady,
     MediaStarted,
@@ -26,6 +28,7 @@ from ..content import (
     TextDelta,
 )
 from ..errors import NextGPTError
+from ..media import read_media
 from .output import MediaFolder, one_line, only_json, print_json, say
 
 _HELP = """/file PATH        attach a file to the next message (again for more)
@@ -199,7 +202,7 @@ def _answer(pipeline: Any, conversation: Any, settings: GenerationSettings, moda
 def _talk(pipeline: Any, conversation: Any, settings: GenerationSettings, modalities: Any, folder: MediaFolder) -> int:
     print(f"{pipeline.summary}\nType a message, or /help.")
     _edit_lines()
-    files: list[str] = []
+    files: list[MediaPart] = []
     while True:
         try:
             line = input("> ").strip()
@@ -217,7 +220,8 @@ def _talk(pipeline: Any, conversation: Any, settings: GenerationSettings, modali
             if command == "/help":
                 print(_HELP)
             elif command == "/file":
-                files += [rest, *shlex.split(rest)][:1] if _is_file(rest) else shlex.split(rest)
+                for path in _paths(rest):  # read now: what is wrong with one leaves the others attached
+                    files.append(MediaPart(read_media(path, limits=conversation.limits), name=path.name))
             elif command == "/modalities":
                 modalities = parse_modalities(rest or None)
             elif command == "/set":
@@ -234,19 +238,19 @@ def _talk(pipeline: Any, conversation: Any, settings: GenerationSettings, modali
             elif command.startswith("/"):
                 print(f"There is no command {command}. /help lists them.")
             elif line or files:
-                attached, files = files, []
-                conversation.add_user(line, attached)
+                conversation.add_user(line, files)
                 _answer(pipeline, conversation, settings, modalities, Printer(folder, sys.stdout))
+                files = []
         except (NextGPTError, ValueError) as error:
             print(one_line(error))
             if len(conversation) and conversation.turns[-1].role == "user":
-                conversation.undo()  # a message without an answer
+                conversation.undo()  # a message without an answer; its files stay attached
 
 
-def _is_file(path: str) -> bool:
-    import os
-
-    return os.path.isfile(path)
+def _paths(line: str) -> list[Path]:
+    """One path with anything in its name, or several, quoted as in a shell."""
+    whole = Path(line).expanduser()
+    return [whole] if whole.is_file() else [Path(one).expanduser() for one in shlex.split(line)]
 
 
 def _edit_lines() -> None:
