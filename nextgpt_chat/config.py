@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field, fields, replace
+from numbers import Real
 from typing import Any
 
 from .errors import LimitError
@@ -19,6 +20,17 @@ def _ranged(low: float, high: float, default: Any = None, unit: str = "") -> Any
     return field(default=default, metadata={"low": low, "high": high, "unit": unit})
 
 
+def _number(name: str, value: Any, annotation: str) -> int | float:
+    """Pages and programs send 8 as 8.0, numpy's numbers are numbers too."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ValueError(f"{name} must be a number, not {value!r}")
+    if not annotation.startswith("int"):
+        return value if isinstance(value, int) else float(value)
+    if value != value or value in (float("inf"), -float("inf")) or value != int(value):
+        raise ValueError(f"{name} must be a whole number, not {value!r}")
+    return int(value)
+
+
 @dataclass(frozen=True)
 class _Checked:
     """Numbers are checked against the range in their field's metadata when the value is made."""
@@ -29,8 +41,8 @@ class _Checked:
             if value is None or low is None:
                 continue
             high, unit = f.metadata["high"], f.metadata["unit"]
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ValueError(f"{f.name} must be a number, not {value!r}")
+            value = _number(f.name, value, str(f.type))
+            object.__setattr__(self, f.name, value)
             if not low <= value <= high:
                 raise LimitError(f"{f.name} is {value}{unit}; choose a value from {low} to {high}{unit}.")
 
@@ -101,6 +113,8 @@ class GenerationSettings:
     def __post_init__(self) -> None:
         if self.conditioning not in CONDITIONINGS:
             raise ValueError(f"conditioning is {self.conditioning!r}; it must be one of {', '.join(CONDITIONINGS)}")
+        if self.seed is not None:
+            object.__setattr__(self, "seed", _number("seed", self.seed, "int"))
         if self.seed is not None and not 0 <= self.seed < 2**63:
             raise LimitError(f"seed is {self.seed}; choose a whole number from 0 to 2^63 - 1.")
 
@@ -137,10 +151,6 @@ class GenerationSettings:
 
 
 def _converted(path: str, value: Any, annotation: str) -> Any:
-    if isinstance(value, float) and annotation.startswith("int"):  # pages and programs send 8 as 8.0
-        if not value.is_integer():
-            raise ValueError(f"{path} must be a whole number, not {value!r}")
-        return int(value)
     if not isinstance(value, str) or annotation.startswith("str"):
         return value
     if value.lower() in ("none", "null", "auto", "random", ""):

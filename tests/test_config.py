@@ -2,7 +2,9 @@
 
 import json
 import math
+import re
 
+import numpy as np
 import pytest
 
 from nextgpt_chat.config import GenerationSettings, ImageSettings, TextSettings, setting_names
@@ -28,6 +30,20 @@ def test_whole_numbers_that_come_as_fractions_become_whole():
     settings = GenerationSettings().with_value("image.steps", 8.0).with_value("seed", 3.0)
     assert [type(value) for value in (settings.image.steps, settings.seed)] == [int, int]
     assert GenerationSettings().with_value("audio.seconds", 2.5).audio.seconds == 2.5
+
+
+@pytest.mark.parametrize("number", [8, 8.0, np.int64(8), np.float32(8)])
+def test_whole_numbers_of_any_type_become_pythons_own(number):
+    settings = GenerationSettings(image=ImageSettings(steps=number), seed=number)
+    assert [type(value) for value in (settings.image.steps, settings.seed)] == [int, int]
+    assert json.dumps(settings.to_dict())
+
+
+@pytest.mark.parametrize("number", [8.5, math.nan, "8", True, [8]])
+def test_what_is_no_whole_number_is_quoted(number):
+    for make in (lambda: ImageSettings(steps=number), lambda: GenerationSettings(seed=number)):
+        with pytest.raises(ValueError, match=re.escape(repr(number))):
+            make()
 
 
 def test_every_number_has_a_highest_value():

@@ -356,6 +356,7 @@ def test_changed_weights_forget_cached_prefixes(model):
 def test_sampling_obeys_its_settings():
     logits = torch.tensor([2.0, 1.9, 0.5, -torch.inf])
     assert next_token(logits, TextSettings(temperature=0)) == 0
+    assert next_token(logits, TextSettings(temperature=1e-39)) == 0
     assert next_token(logits, TextSettings(temperature=0, repetition_penalty=1.5), seen=[0]) == 1
     assert {next_token(logits, TextSettings(temperature=1.0, top_p=0.0), generator=seeded(s)) for s in range(20)} == {0}
     half = {next_token(logits, TextSettings(temperature=1.0, top_p=0.6), generator=seeded(s)) for s in range(60)}

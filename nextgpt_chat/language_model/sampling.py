@@ -11,6 +11,8 @@ from ..config import TextSettings
 
 # Used for settings that neither the user nor the checkpoint's manifest fixes.
 DEFAULTS = TextSettings(temperature=0.4, top_p=0.9, max_new_tokens=256, repetition_penalty=1.0)
+_COLDEST = 1e-4
+"""Temperature below which the most likely id is taken: float32 cannot hold scores divided by much less."""
 _UNFINISHED = "\ufffd"
 
 
@@ -36,7 +38,7 @@ def next_token(
         index = torch.tensor(sorted(set(seen)))
         old = scores[index]
         scores[index] = torch.where(old > 0, old / settings.repetition_penalty, old * settings.repetition_penalty)
-    if settings.temperature == 0:
+    if settings.temperature < _COLDEST:
         return int(scores.argmax())
     probabilities = (scores / settings.temperature).softmax(-1)
     if settings.top_p < 1:
