@@ -34,6 +34,13 @@ def test_a_jpeg_is_turned_as_its_exif_orientation_says(tmp_path):
     assert np.array_equal(read_media(PIL.Image.open(path)).pixels, pixels)
 
 
+def test_grey_pictures_of_32_bits_may_hold_8_or_16(tmp_path):
+    for most, factor in ((255, 1), (65535, 257)):
+        grey = PIL.Image.fromarray((ramp()[..., 0].astype(np.int32) * factor).clip(0, most))
+        assert grey.mode == "I"
+        assert np.array_equal(read_media(grey).pixels[..., 0], ramp()[..., 0])
+
+
 def test_transparency_becomes_white(tmp_path):
     rgba = np.dstack([ramp(), np.full((40, 60), 255, np.uint8)])
     rgba[:20, :, 3] = 0

@@ -75,6 +75,25 @@ def test_a_truncated_mp4(tmp_path, faststart):
         read_media(path)
 
 
+@pytest.mark.parametrize("trailer", [b"TAG" + b"x" * 125, b"\n<!-- made by a camera -->\n", bytes(50)])
+def test_what_comes_after_the_last_box_of_a_whole_clip_is_no_lack(tmp_path, trailer):
+    path = encode_clip(tmp_path / "clip.mp4", moving_square(), 8)
+    assert len(read_media(path.read_bytes() + trailer).frames) == len(moving_square())
+
+
+@pytest.mark.parametrize("picture", ["damaged", "F"])
+def test_a_picture_value_that_cannot_be_read_is_refused_in_words(picture):
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)
+    PIL.Image.fromarray(noise).save(file, "PNG")
+    data = bytearray(file.getvalue())
+    at = data.index(b"IDAT", data.index(b"IDAT") + 4)
+    data[at : at + 4] = b"\x00\x01\x02\x03"
+    values = {"damaged": PIL.Image.open(io.BytesIO(data)), "F": PIL.Image.fromarray(np.full((4, 4), 0.5, np.float32))}
+    with pytest.raises(MediaError, match=r"The picture (could not be read|has floating-point values)"):
+        read_media(values[picture])
+
+
 @pytest.mark.parametrize("keep", [0.02, 0.5, 0.9])
 @pytest.mark.parametrize("sound", [(), ("-f", "lavfi", "-i", "sine=d=6:r=16000", "-c:a", "libopus")])
 def test_a_truncated_webm(tmp_path, keep, sound):
@@ -145,6 +164,13 @@ def test_a_50_megapixel_bomb_is_refused_from_its_header(tmp_path):
         read_media(PIL.Image.open(path))
     with pytest.raises(LimitError, match="at most 50 pixels"):
         read_media(PIL.Image.new("RGB", (60, 2)), limits=Limits(side=50))
+
+
+def test_a_clip_whose_seconds_are_taken_is_not_refused_for_a_frame_more(tmp_path):
+    clips = [encode_clip(tmp_path / f"{count}.mp4", moving_square(count, 16, 16), 30) for count in (101, 102)]
+    assert len(read_media(clips[0], limits=Limits(video_frames=100)).frames) == 101
+    with pytest.raises(LimitError, match="more than 100 frames"):
+        read_media(clips[1], limits=Limits(video_frames=100))
 
 
 def test_an_hour_of_audio_is_refused_from_its_header(tmp_path):

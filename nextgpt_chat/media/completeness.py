@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 _EBML_HEADER, _SEGMENT = 0x1A45DFA3, 0x18538067
+_BOXES = frozenset(
+    b"ftyp styp moov moof mdat free skip wide uuid sidx ssix mfra meta udta pdin pnot emsg prft junk PICT".split()
+)
 _NO_LENGTH = 0x7FFF0000  # programs that write to a pipe state a length from here on
 
 
@@ -27,13 +30,15 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int | None:
     position = 0
     while position + 8 <= size:
         file.seek(position)
-        length, _ = struct.unpack(">I4s", file.read(8))
+        length, kind = struct.unpack(">I4s", file.read(8))
+        if kind not in _BOXES:  # padding, tags: what comes after the last box, players ignore
+            return position
         if length == 1:
             extended = file.read(8)
             length = struct.unpack(">Q", extended)[0] if len(extended) == 8 else 16
         elif length == 0:  # to the end of the file
             return None
-        if length < 8:  # not a box: padding at the end, which players ignore
+        if length < 8:
             return position
         position += length
     return position

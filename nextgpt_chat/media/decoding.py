@@ -204,7 +204,7 @@ class _Decoder:
 
     def _clip(self, demuxer: str, header: ffmpeg.Probe, stream: ffmpeg.VideoStream) -> tuple[dict[str, Any], float]:
         """The clip, and at how many seconds its picture ends: that may begin after the sound does."""
-        limits, most = self.limits, self.limits.video_frames
+        limits, most = self.limits, self.limits.most_frames
         limits.check_size(self.name, stream.width, stream.height)
         limits.check_clip(self.name, header.seconds or 0.0, 0)
         stated = math.ceil((header.seconds or 0) * (stream.fps or 0))
@@ -238,7 +238,7 @@ class _Decoder:
             [
                 *ffmpeg.input_arguments(self.path, demuxer),
                 *("-map", f"0:{stream.index}", "-an", "-sn", "-dn", "-t", str(limits.video_seconds + 1)),
-                *("-frames:v", str(limits.video_frames + 1), "-fps_mode", "passthrough"),
+                *("-frames:v", str(limits.most_frames + 1), "-fps_mode", "passthrough"),
                 *("-vf", f"{scale},format=rgb24,setsar=1", "-fs", str(most_bytes)),
                 *("-f", "rawvideo", "-threads", "1", "-y", f"file:{self.output}"),
             ],

@@ -33,6 +33,11 @@ class Limits:
     unpacked_bytes: int = 1_000_000_000
     """Memory that the content of any file may take."""
 
+    @property
+    def most_frames(self) -> int:
+        """``video_frames``, and one in a hundred more: at 30 a second, a clip of "60 s" has 1801."""
+        return self.video_frames + self.video_frames // 100
+
     def check_bytes(self, name: str, size: int) -> None:
         if size > self.bytes:
             raise LimitError(
@@ -61,7 +66,7 @@ class Limits:
 
     def check_clip(self, name: str, seconds: float, frames: int) -> None:
         self._check_seconds(name, seconds, self.video_seconds, "a clip")
-        if frames > self.video_frames:
+        if frames > self.most_frames:
             raise LimitError(
                 f"{name} has more than {self.video_frames} frames, the most that a clip may have. "
                 "Send a shorter piece of it, or save it with fewer frames a second."

@@ -20,9 +20,10 @@ def rgb_pixels(picture: PIL.Image.Image) -> np.ndarray:
         raise
     except Exception:  # a broken EXIF block: the picture itself is still good
         pass
-    if picture.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion would clip
+    if picture.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion would clip; "I" may hold 8 bits too
         grey = np.asarray(picture).astype(np.int64)
-        picture = PIL.Image.fromarray(np.clip(grey >> 8, 0, 255).astype(np.uint8))
+        bits = 0 if picture.mode == "I" and grey.max() < 256 else 8
+        picture = PIL.Image.fromarray(np.clip(grey >> bits, 0, 255).astype(np.uint8))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         white = PIL.Image.new("RGBA", picture.size, "white")

@@ -52,9 +52,11 @@ def read_media(source: Source, *, limits: Limits | None = None, name: str = "") 
     if isinstance(source, PIL.Image.Image):
         label = _label(name or "The picture")
         limits.check_size(label, *source.size)
+        if source.mode == "F":
+            raise MediaError(f"{label} has floating-point values, whose range nobody says. Convert it to 'L' or 'RGB'.")
         try:
             return Image(rgb_pixels(source))
-        except OSError as error:  # opened lazily, and damaged
+        except Exception as error:  # opened lazily, and damaged: Pillow raises SyntaxError, struct.error, ...
             raise MediaError(f"{label} could not be read: {error}. Send another one.") from error
     return _read(source, limits, name, exact=False)
 
