@@ -118,11 +118,19 @@ class Video(_Media):
 Media = Image | Audio | Video
 
 
+def storable(text: str) -> str:
+    """Lone surrogates, which are no text to tokenizers, files and SQLite, become question marks."""
+    return text.encode("utf-8", "replace").decode()
+
+
 @dataclass(frozen=True)
 class TextPart:
     """Words, exactly as typed or produced (signal tokens are never in here)."""
 
     text: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", storable(self.text))
 
 
 @dataclass(frozen=True)
@@ -140,6 +148,9 @@ class MediaPart:
     details: dict[str, Any] = field(default_factory=dict, hash=False)
     id: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False)
     took: float | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", storable(self.name))
 
     @property
     def kind(self) -> str:

@@ -72,8 +72,15 @@ def _number(value: Any) -> Any:
 def save(path: str | os.PathLike, document: Mapping[str, Any], media: Mapping[str, Media], generated: set[str]) -> None:
     """Writes the ZIP file atomically. ``generated``: hashes of the media to mark as AI-generated.
 
-    Raises MediaError where the place cannot be written, LimitError for a medium over 1 GB.
+    Raises MediaError where the place cannot be written, LimitError for a medium over 1 GB, or media that take over
+    2 GB in memory together: ``load`` would refuse them.
     """
+    together = sum(array_of(medium).nbytes for medium in media.values())
+    if together > _TOTAL_BYTES:
+        raise LimitError(
+            f"The media of this conversation take {together / 1e6:.0f} MB of memory; a saved one may have at most "
+            f"{_TOTAL_BYTES / 1e6:.0f} MB. Save a shorter one."
+        )
     try:
         with (
             replacing(path) as temporary,

@@ -12,10 +12,9 @@ from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 
-from ..content import MediaPart, Part, TextPart, Turn
+from ..content import MediaPart, Part, TextPart, Turn, storable
 from ..conversation import Conversation
 from ..errors import NextGPTError
-from .talk_records import storable
 
 MIME = {".png": "image/png", ".wav": "audio/wav", ".mp4": "video/mp4"}
 ENGLISH = {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..content import MEDIA_KINDS, Media, Turn
+from ..content import MEDIA_KINDS, Media, Turn, storable
 from ..conversation import Conversation
 from ..conversation.archive import FORMAT_VERSION
 
@@ -126,8 +126,3 @@ def clean_title(text: str) -> str:
 def fold(text: str) -> str:
     """As texts are compared in a search: whatever their case."""
     return storable(text.casefold())
-
-
-def storable(text: str) -> str:
-    """Lone surrogates, which SQLite cannot hold, become question marks."""
-    return text.encode("utf-8", "replace").decode()
