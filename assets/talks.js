@@ -45,6 +45,7 @@ function refresh() {
         time.textContent = when.toLocaleString([], when.toDateString() === today ? clock : day);
         time.title = when.toLocaleString();
     }
+    if (titling && !titling.form.isConnected) entitle(titling);
 }
 watch("value", refresh);
 refresh();
@@ -78,28 +79,37 @@ function ask(title) { // resolves to whether to delete
     }));
 }
 
+// A change of the list draws it anew, place by place, and the field with it: refresh puts it back where its talk stands
+
+let titling = null;
+function entitle({ id, form, input }) {
+    const item = [...element.querySelectorAll("[data-id]")].find((one) => one.dataset.id === id);
+    if (!item) return void (titling = null);
+    item.querySelector(".pick").hidden = true;
+    item.prepend(form);
+    input.focus();
+}
+
 function rename(item) {
-    const pick = item.querySelector(".pick"), form = document.createElement("form"), input = document.createElement("input");
+    const form = document.createElement("form"), input = document.createElement("input"), { id } = item.dataset;
     input.value = item.querySelector(".title").textContent;
     input.maxLength = 60;
     input.dir = "auto";
     input.setAttribute("aria-label", spoken("new_title"));
     form.className = "retitle";
     form.append(input);
-    item.prepend(form);
-    pick.hidden = true;
-    let over = false;
     const end = (save) => {
-        if (over) return;
-        over = true;
+        if (titling?.form !== form) return;
+        titling = null;
+        form.parentElement.querySelector(".pick").hidden = false;
         form.remove();
-        pick.hidden = false;
-        if (save) trigger("rename", { id: item.dataset.id, title: input.value });
+        if (save) trigger("rename", { id, title: input.value });
     };
     form.addEventListener("submit", (event) => { event.preventDefault(); end(true); });
     input.addEventListener("keydown", (event) => { if (event.key === "Escape") { event.stopPropagation(); end(false); } });
-    input.addEventListener("blur", () => end(false));
-    input.focus();
+    // Later: a field that is taken away with its place in the list is left, too, and comes back.
+    input.addEventListener("blur", () => setTimeout(() => form.isConnected && document.activeElement !== input && end(false)));
+    entitle(titling = { id, form, input });
     input.select();
 }
 
@@ -118,7 +128,8 @@ const actions = {
     },
     rename,
     remove: async (item) => {
-        if (await ask(item.querySelector(".title").textContent)) trigger("remove", { id: item.dataset.id });
+        const { id } = item.dataset; // by the time it is answered, another talk may stand there
+        if (await ask(item.querySelector(".title").textContent)) trigger("remove", { id });
     },
     publish: (item) => trigger("publish", { id: item.dataset.id }),
     unpublish: (item) => trigger("unpublish", { id: item.dataset.id }),

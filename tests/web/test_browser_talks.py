@@ -67,6 +67,52 @@ def test_a_talk_is_renamed_where_it_stands(two_talks):
     assert page.locator("#talk-list i").count() == 0
 
 
+@pytest.fixture
+def moving(two_talks, pipeline, monkeypatch):
+    """The list changes soon: the talk that stands first, "about apples", gives way to the other when its picture is
+    made again."""
+    page = two_talks
+    send(page, "draw a car")
+    expect(page.locator("#chatbot figure.image img")).to_be_visible()
+    await_end(page)
+    show_talks(page)
+    entry(page, "about apples").locator(".pick").click()
+    expect(page.locator("#chatbot")).to_contain_text("You said: about apples")
+    say(page, "and pears")
+    show_talks(page)
+    expect(page.locator("#talk-list li.talk").first).to_contain_text("about apples")
+    entry(page, "about bridges").locator(".pick").click()
+    expect(page.locator("#chatbot")).to_contain_text("You said: about bridges")
+    monkeypatch.setattr(pipeline, "pause", 0.7)
+    page.locator("#chatbot figure.image summary").click()
+    page.locator("#chatbot figure.image").get_by_role("button", name="another seed").click()
+    expect(page.locator("#chatbot .making")).to_be_visible()
+    show_talks(page)
+    return page
+
+
+def test_a_title_that_is_being_written_stays_while_the_list_changes(moving):
+    choose(moving, "about apples", "[data-do=rename]")
+    expect(moving.locator("#talk-list li.talk").first).not_to_contain_text("about bridges")
+    moving.keyboard.type("fruit")
+    expect(moving.locator("#talk-list li.talk").first).to_contain_text("about bridges")
+    await_end(moving)
+    moving.keyboard.type(" and more")
+    moving.keyboard.press("Enter")
+    expect(entry(moving, "fruit and more")).to_have_count(1)
+    expect(entry(moving, "about bridges")).to_have_count(1)
+
+
+def test_the_talk_that_was_asked_about_is_deleted_whatever_stands_there_by_then(moving):
+    choose(moving, "about apples", "[data-do=remove]")
+    expect(moving.locator("#talk-list li.talk").first).not_to_contain_text("about bridges")
+    expect(moving.locator("#talk-list li.talk").first).to_contain_text("about bridges")
+    await_end(moving)
+    moving.locator("dialog.ask .delete").click()
+    expect(moving.locator("#talk-list li.talk")).to_have_count(1)
+    expect(entry(moving, "about bridges")).to_have_count(1)
+
+
 def test_a_talk_is_deleted_after_a_question(two_talks):
     page = two_talks
     choose(page, "about apples", "[data-do=remove]")
