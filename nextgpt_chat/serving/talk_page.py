@@ -17,6 +17,16 @@ from ..conversation import Conversation
 from ..errors import NextGPTError
 
 MIME = {".png": "image/png", ".wav": "audio/wav", ".mp4": "video/mp4"}
+FACTS = {
+    "seed": "Seed",
+    "steps": "Steps",
+    "guidance_scale": "Guidance",
+    "scheduler": "Scheduler",
+    "conditioning": "Conditioned by",
+    "seconds": "Length in seconds",
+    "took": "Made in seconds",
+}
+"""What is told of how a medium was made."""
 ENGLISH = {
     "untitled": "A talk",
     "user": "User",
@@ -96,8 +106,9 @@ def _part(part: Part, source: Source, say: Mapping[str, str]) -> str:
         return f'<p class="words" dir="auto">{_text(part.text)}</p>'
     about = _text(part.caption or part.name) or _text(say["undescribed"])
     label = f"{_label(say)} " if part.generated else ""
-    known = part.details if part.took is None else {**part.details, "made in seconds": round(part.took, 1)}
-    facts = ", ".join(f"{_text(str(key))}: {_text(_value(value))}" for key, value in known.items())
+    known = part.details if part.took is None else {**part.details, "took": round(part.took, 1)}
+    named = [(say.get(name, english), known[name]) for name, english in FACTS.items() if known.get(name) is not None]
+    facts = ", ".join(f"{_text(name)}: {_text(_value(value))}" for name, value in named)
     details = f"\n<details><summary>{_text(say['details'])}</summary>{facts}</details>" if facts else ""
     caption = f'<figcaption>{label}<span dir="auto">{about}</span>{details}</figcaption>'
     return f"<figure>\n{_player(part, about, source, say)}\n{caption}\n</figure>"

@@ -95,7 +95,7 @@ class Routes:
             return _not_here(say)
         try:
             title = self.store.info(owner, talk_id).title
-            page = self.store.export_html(owner, talk_id, say.language, say.exported)
+            page = self.store.export_html(owner, talk_id, say.language, {**say.exported, **say.facts})
         except NextGPTError as error:
             return _trouble(error, say)
         headers = {"Cache-Control": "no-store", "Content-Disposition": attachment(title, ".html")}
@@ -138,7 +138,7 @@ class Routes:
             lambda sha256: f"{address}/{sha256}",
             media_from="'self'",
             language=say.language,
-            say=say.exported,
+            say={**say.exported, **say.facts},
         )
         headers = {name: value for name, value in _INERT.items() if name != "Content-Security-Policy"}
         return HTMLResponse(page, headers={**headers, "Cache-Control": "no-store", "X-Robots-Tag": "noindex"})

@@ -76,15 +76,7 @@ class Texts:
     compare_settings = "my settings now beside these"
     made_again = "made again"
     by_caption = "made from the caption, to compare"
-    facts = {
-        "seed": "Seed",
-        "steps": "Steps",
-        "guidance_scale": "Guidance",
-        "scheduler": "Scheduler",
-        "conditioning": "Conditioned by",
-        "seconds": "Length in seconds",
-        "took": "Made in seconds",
-    }
+    facts = talk_page.FACTS
 
     photo = "Photo"
     photo_about = "Take a photo with the camera and attach it"

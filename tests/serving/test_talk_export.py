@@ -15,7 +15,7 @@ from nextgpt_chat.content import Audio, Image, MediaPart, TextPart, Turn, Video
 from nextgpt_chat.conversation import Conversation
 from nextgpt_chat.errors import LimitError, MediaError, NextGPTError
 from nextgpt_chat.media import read_media
-from nextgpt_chat.serving import TalkStore, talk_export
+from nextgpt_chat.serving import TalkStore, talk_export, talk_page
 from tests.media_files import moving_square, tone
 
 EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>&amp;</style></title><!-- javascript:alert(1)"
@@ -171,8 +171,16 @@ def test_the_page_needs_nothing_else_and_says_what_was_generated(store, owner):
     assert "default-src 'none'" in page.all("meta")[1]["content"]
     labels = [attributes for attributes in page.all("span") if attributes.get("class") == "label"]
     assert len(labels) == 3  # the assistant's turn, its clip and its sound; not the user's picture
-    for words in ("What is this?", "A car.", "a horn", "seed: 5", "was stopped before its end", "AI-generated"):
+    for words in ("What is this?", "A car.", "a horn", "Seed: 5", "was stopped before its end", "AI-generated"):
         assert words in page.words
+
+
+def test_what_the_page_tells_of_a_medium_is_in_its_language_and_nothing_internal(store, owner):
+    details = {"seed": 5, "again_of": "9f3c0d", "steps": None}
+    made = MediaPart(picture(), caption="a car", generated=True, details=details, took=1.26)
+    say = talk_page.ENGLISH | {"details": "Einzelheiten", "seed": "Startwert", "took": "Gemacht in Sekunden"}
+    html = store.export_html(owner, a_talk(store, owner, made), "de", say)
+    assert "<summary>Einzelheiten</summary>Startwert: 5, Gemacht in Sekunden: 1.3<" in html
 
 
 def test_what_was_said_is_inert_on_the_page(store, owner):
@@ -180,7 +188,7 @@ def test_what_was_said_is_inert_on_the_page(store, owner):
     parts = (
         TextPart(EVIL + "\x00\x1b\ud800"),
         MediaPart(picture(), name=EVIL),
-        MediaPart(picture(), caption=EVIL, generated=True, details={EVIL: EVIL, "list": [EVIL]}),
+        MediaPart(picture(), caption=EVIL, generated=True, details={"seed": EVIL, "steps": [EVIL]}),
     )
     store.append_turn(owner, talk, Turn("user", parts))
     store.rename(owner, talk, EVIL)
