@@ -15,7 +15,7 @@ from typing import Any
 from ..config import GenerationSettings
 from ..content import MODALITIES, Event, Failed, MediaPart, MediaReady, Notice, Turn
 from ..conversation import REMADE, add_remade
-from ..errors import BusyError, NextGPTError
+from ..errors import NextGPTError
 from .open_talk import OpenTalk
 from .replay import replay
 from .runner import Job, Remake, Runner
@@ -187,10 +187,13 @@ class ChatService:
 
     def new(self, session: Session) -> None:
         """The session goes on with an empty talk; the one it had stays in the store."""
+        session.asked = ""
         session.show(self.sessions.new_talk(session.owner))
 
     def open(self, session: Session, talk_id: str) -> None:
-        """The session goes on with a talk of its owner's. Raises NextGPTError where there is none of this id."""
+        """The session goes on with a talk of its owner's, unless it is asked for another one while this is read. Raises
+        NextGPTError where there is none of this id."""
+        session.asked = talk_id
         with self._lock:
             talk = self._talks.get(talk_id)
         if talk is None or not talk.shows(session.owner, talk_id):
@@ -201,7 +204,8 @@ class ChatService:
                 if known is not None and known.shows(session.owner, talk_id):
                     talk = known
                 self._talks[talk_id] = talk
-        session.show(talk)
+        if session.asked == talk_id:
+            session.show(talk)
 
     def delete(self, owner: str, talk_id: str) -> None:
         """Removes a talk and the media that no other one has. A running turn is stopped and waited for.
@@ -215,7 +219,8 @@ class ChatService:
             talk = self._talks.get(talk_id)
         if talk is not None:
             self._turns.stop_and_wait(talk)
-        self.store.delete(owner, talk_id)
+        if talk is None or talk.id is not None:  # its first message, if that was stopped, took it away already
+            self.store.delete(owner, talk_id)
         if talk is not None:
             talk.close()
 
@@ -334,7 +339,7 @@ class ChatService:
 
     def _reload(self, talk: OpenTalk) -> None:
         """Media that were cleaned away stand as words, as they do in the store."""
-        with contextlib.suppress(BusyError), self._turns.reserved(talk):
+        with contextlib.suppress(NextGPTError), self._turns.reserved(talk):  # busy, or deleted and still shown
             try:
                 self._keeper.load(talk, talk.id or "")
             except NextGPTError as error:

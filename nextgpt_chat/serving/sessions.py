@@ -22,7 +22,9 @@ class Session:
     """An open talk and the user's settings. ``owner``: whose talks it may open; None where none are kept.
 
     ``attached``: files of media that go into a message, perhaps one of another talk. ``search``: words that the list
-    of talks is to have, as the page was asked. ``language``: tag of the one that the browser asks for.
+    of talks is to have, as the page was asked. ``language``: tag of the one that the browser asks for. ``asked``: id of
+    the talk that was last to be opened; ``opening`` is held while the first one is. ``watched``: the reply in the
+    making that the page shows.
     """
 
     def __init__(self, talk: OpenTalk, root: Path) -> None:
@@ -34,6 +36,9 @@ class Session:
         self.modalities: frozenset[str] | None = None  # None: the model decides
         self.search = ""
         self.language = "en"
+        self.asked = ""
+        self.opening = threading.Lock()
+        self.watched: Job | None = None
         self.closed = False
         self.lock = threading.RLock()
 

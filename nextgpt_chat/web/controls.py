@@ -162,6 +162,20 @@ def shown_sliders(
     return updates
 
 
+def within_range(path: str, value: Any, defaults: Mapping[str, Mapping[str, Any]]) -> Any:
+    """The value of the slider of ``path`` that is nearest; what is no number comes back as it is."""
+    control = next(one for _, _, group in GROUPS for one in group if one.path == path)
+    modality, _, name = path.partition(".")
+    default = defaults.get(modality, {}).get(name, control.fallback)
+    low, high = min(control.low, default), max(control.high, default)
+    if value is None:
+        return low
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        return value
+    whole = float(control.step).is_integer() and float(default).is_integer()
+    return round(min(max(value, low), high)) if whole else min(max(value, low), high)
+
+
 def shown_defaults(defaults: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Updates for :attr:`Controls.all`: nothing is chosen."""
     return [

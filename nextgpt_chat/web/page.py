@@ -26,6 +26,12 @@ _AT_ONCE: dict[str, Any] = {**_PRIVATE, "queue": False}
 # As quick, but able to show a warning, which Gradio does only for queued events.
 _SPEAKING: dict[str, Any] = {**_PRIVATE, "concurrency_limit": None}
 _ONCE: dict[str, Any] = {**_PRIVATE, "trigger_mode": "once"}
+# Every press counts, whatever the one before is still waited for; of what is set, the last value does.
+_EACH: dict[str, Any] = {**_SPEAKING, "trigger_mode": "multiple"}
+_LAST: dict[str, Any] = {**_AT_ONCE, "trigger_mode": "always_last"}
+_LAST_SPEAKING: dict[str, Any] = {**_SPEAKING, "trigger_mode": "always_last"}
+_ANY_LENGTH = 2**31 - 1
+"""Gradio makes a file of a text that is pasted and longer than a limit of its own, which nobody could send."""
 _said = SAID_IN_BROWSER
 KEEPING = "keeping_told"
 """What the settings say about what is kept, as Markdown; depends on the options."""
@@ -63,12 +69,12 @@ def build_page(
         title=ENGLISH.title, fill_height=True, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86_400)
     ) as page:
         # Only the id: the talk itself stays on the server.
-        session = gr.State(None, delete_callback=service.sessions.close)
+        session = gr.State(None, delete_callback=visits.close)
         panel = _build_panel()
         header = gr.HTML(status.header(), elem_id="header")
         chatbot = _build_chatbot(examples)
         with gr.Row(elem_id="composer-row", equal_height=False):
-            composer = _build_composer(service.limits.characters)
+            composer = _build_composer()
             _build_camera()
             stop = gr.Button(
                 _said("stop"), elem_id="stop", variant="stop", visible=False, scale=0, min_width=88, size="md"
@@ -146,7 +152,7 @@ def _build_chatbot(examples: Sequence[Example]) -> gr.Chatbot:
     )
 
 
-def _build_composer(characters: int) -> gr.MultimodalTextbox:
+def _build_composer() -> gr.MultimodalTextbox:
     return gr.MultimodalTextbox(
         elem_id="composer",
         show_label=False,
@@ -155,7 +161,7 @@ def _build_composer(characters: int) -> gr.MultimodalTextbox:
         sources=["upload", "microphone"],
         file_count="multiple",
         file_types=UPLOAD_TYPES,
-        max_plain_text_length=characters,
+        max_plain_text_length=_ANY_LENGTH,
         max_lines=8,
         autofocus=True,
         scale=1,
@@ -202,26 +208,27 @@ def _connect_talks(
     at_load = (ASSETS / "load.js").read_text(encoding="utf-8")
     opened = [
         page.load(talks.load, [session], shown, js=at_load, **_SPEAKING),
-        panel.talks.pick(talks.pick, [session], shown, **_SPEAKING),
+        panel.talks.pick(talks.pick, [session], shown, **_EACH),
     ]
     for event in opened:
-        event.then(talking.follow, [session], turn, **_SPEAKING)
+        event.then(talking.follow, [session], turn, **_EACH)
     panel.new.click(talks.new, [session], shown, **_SPEAKING)
-    panel.talks.remove(talks.remove, [session], shown, **_SPEAKING)
+    panel.talks.remove(talks.remove, [session], shown, **_EACH)
     for change, handler in (("rename", talks.rename), ("publish", talks.share), ("unpublish", talks.unshare)):
-        getattr(panel.talks, change)(handler, [session], [panel.talks], **_SPEAKING)
-    panel.search.input(talks.search, [panel.search, session], [panel.talks], trigger_mode="always_last", **_AT_ONCE)
+        getattr(panel.talks, change)(handler, [session], [panel.talks], **_EACH)
+    panel.search.input(talks.search, [panel.search, session], [panel.talks], **_LAST)
 
 
 def _connect_controls(controls: Controls, settings: Settings, session: gr.State) -> None:
     """``input`` fires for a person's change only, not for the values that we show."""
     for path, slider in controls.sliders.items():
-        slider.input(settings.setter(path), [slider, session], None, **_AT_ONCE)
+        # What is typed beside a slider comes as it is typed, out of its range for a moment, which Gradio would refuse.
+        slider.input(settings.setter(path), [slider, session], None, preprocess=False, **_LAST)
     both = [controls.random, controls.seed, session]
-    controls.random.input(settings.set_seed, both, controls.seed, **_SPEAKING)
-    controls.seed.input(settings.set_seed, both, controls.seed, **_SPEAKING)
-    controls.conditioning.input(settings.set_conditioning, [controls.conditioning, session], None, **_AT_ONCE)
-    controls.reply_with.input(settings.set_reply_with, [controls.reply_with, session], None, **_AT_ONCE)
+    controls.random.input(settings.set_seed, both, controls.seed, **_LAST_SPEAKING)
+    controls.seed.input(settings.set_seed, both, controls.seed, **_LAST_SPEAKING)
+    controls.conditioning.input(settings.set_conditioning, [controls.conditioning, session], None, **_LAST)
+    controls.reply_with.input(settings.set_reply_with, [controls.reply_with, session], None, **_LAST)
     controls.reset.click(settings.reset, [session], controls.all, **_AT_ONCE)
 
 

@@ -1,11 +1,14 @@
 """Who has two talks, or two windows, has one running reply all the same; others are not in the way."""
 
 import os
+import threading
+import time
 
 import pytest
 
 from nextgpt_chat.errors import BusyError
 from nextgpt_chat.serving import ChatService, Runner, TalkStore, chat_service
+from nextgpt_chat.serving.talk_library import Cleaned
 from tests.fake_pipeline import FakePipeline
 
 
@@ -34,6 +37,52 @@ def test_a_user_has_one_running_turn_in_all_talks_together(service):
     again = service.send(second, "hello")
     assert waiting.ended.wait(timeout=10) and again.ended.wait(timeout=10)
     assert [session.conversation.turns[-1].text for session in (second, strangers)] == ["You said: hello"] * 2
+
+
+def test_a_talk_whose_first_message_waits_is_deleted_without_ado(service):
+    first, second = (service.session(None, owner(service)) for _ in range(2))
+    service.send(first, "many words")
+    waiting = service.send(second, "hello")
+    service.clear(second)
+    assert waiting.undone and not second.conversation.turns and not service.store.talks(second.owner)
+    service.send(second, "hello again")
+    assert [talk.title for talk in service.store.talks(second.owner)] == ["hello again"]
+
+
+def test_of_two_talks_that_are_opened_at_once_the_one_pressed_last_is_shown(service, monkeypatch):
+    mine = owner(service)
+    page, ids = service.session(None, mine), []
+    for words in ("one", "two"):
+        service.new(page)
+        list(service.send(page, words).events())
+        ids.append(page.talk.id)
+    service.new(page)
+    service._talks.clear()
+    load, go = service.store.load, threading.Event()
+    monkeypatch.setattr(service.store, "load", lambda who, talk: (talk == ids[1] or go.wait(60)) and load(who, talk))
+    slow = threading.Thread(target=service.open, args=(page, ids[0]))
+    slow.start()
+    while page.asked != ids[0]:
+        time.sleep(0.001)
+    service.open(page, ids[1])
+    go.set()
+    slow.join()
+    assert page.talk.id == ids[1]
+
+
+def test_a_clean_up_goes_on_past_a_talk_that_was_deleted_and_is_shown_still(service, monkeypatch):
+    mine = owner(service)
+    shown = [service.session(None, mine) for _ in range(2)]
+    for page in shown:
+        list(service.send(page, "hello").events())
+    service.delete(mine, shown[0].talk.id)
+    assert shown[0].talk.closed
+    read = []
+    monkeypatch.setattr(service.store, "clean", lambda: Cleaned(old=1))
+    monkeypatch.setattr(service, "_talks", dict(enumerate(page.talk for page in shown)))
+    monkeypatch.setattr(service._keeper, "load", lambda talk, talk_id: read.append(talk_id))
+    service.clean()
+    assert read == [shown[1].talk.id]
 
 
 def test_a_turn_that_fails_or_is_refused_lets_the_next_one_in(service, tmp_path):

@@ -10,6 +10,7 @@ import soundfile
 from chat_page import PATIENCE, await_end, expect, send, settled
 
 from nextgpt_chat.errors import CheckpointError
+from nextgpt_chat.serving import ChatService
 from nextgpt_chat.web import PageOptions, launch
 from tests.fake_pipeline import FakePipeline
 from tests.shipped import NEXTGPT_MINI, needs_nextgpt_mini
@@ -225,6 +226,35 @@ def test_settings_reach_the_pipeline(page, pipeline):
     expect(page.locator("#chatbot")).to_contain_text("You said: with settings", timeout=PATIENCE)
     settings, seed, _, _ = next(seen for seen in pipeline.seen if seen[3].text == "with settings")
     assert (settings.image.steps, settings.image.guidance_scale, seed) == (5, None, 42)
+
+
+def test_what_is_typed_quickly_or_out_of_range_is_used_as_the_page_shows_it(page, pipeline, monkeypatch):
+    slowly = ChatService.set
+    monkeypatch.setattr(ChatService, "set", lambda *given: (time.sleep(0.3), slowly(*given)))
+    steps = open_picture_steps(page)
+    steps.fill("")
+    steps.press_sequentially("200")
+    steps.press("Tab")
+    expect(steps).to_have_value("100")
+    page.locator("#random-seed input").uncheck()
+    seed = page.locator("#seed input")
+    expect(seed).to_be_enabled()
+    seed.fill("")
+    seed.press_sequentially("1234")
+    page.wait_for_timeout(1500)
+    send(page, "typed quickly")
+    expect(page.locator("#chatbot")).to_contain_text("You said: typed quickly")
+    settings, used, _, _ = next(seen for seen in pipeline.seen if seen[3].text == "typed quickly")
+    assert (settings.image.steps, used) == (100, 1234)
+
+
+def test_a_long_text_that_is_pasted_stays_text(page):
+    pasted = """(box) => { const given = new DataTransfer(); given.setData("text/plain", "word ".repeat(6000));
+        const event = { clipboardData: given, bubbles: true, cancelable: true };
+        return box.dispatchEvent(new ClipboardEvent("paste", event));
+    }"""
+    assert page.locator("#composer textarea").evaluate(pasted)  # what is left to the browser goes into the box
+    assert page.locator("#composer .thumbnail-item").count() == 0
 
 
 LATE_ANSWERS = """() => {

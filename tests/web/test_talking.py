@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
@@ -12,7 +13,8 @@ from nextgpt_chat.content import Image, MediaPart
 from nextgpt_chat.serving import ChatService, DataFolder, Runner, TalkStore
 from nextgpt_chat.serving.media_files import MediaFiles
 from nextgpt_chat.web.answers import Answers
-from nextgpt_chat.web.handlers import Talking, Visits, talking
+from nextgpt_chat.web.handlers import Talking, Talks, Visits, talking
+from nextgpt_chat.web.identity import COOKIE
 from tests.fake_pipeline import FakePipeline
 
 EMPTY = {"text": "", "files": []}
@@ -148,15 +150,33 @@ def test_a_retry_that_is_stopped_before_its_reply_is_only_said_to_be_stopped(han
 def test_a_page_that_is_loaded_again_gets_the_message_back_that_is_stopped_before_its_reply(
     handlers, waiting, said, note
 ):
-    sent = handlers.send({"text": "and more", "files": [note]}, None, PAGE)
+    cookie = {"cookie": f"{COOKIE}={handlers.service.store.new_browser_id()}"}
+    before = SimpleNamespace(session_hash="before", headers=cookie, query_params={})
+    sent = handlers.send({"text": "and more", "files": [note]}, None, before)
     next(sent), next(sent)
-    followed = handlers.follow(None, PAGE)
+    talk = handlers.visits.session(None, before).talk.id
+    loaded = SimpleNamespace(session_hash="loaded", headers=cookie, query_params={"talk": talk})
+    followed = handlers.follow(None, loaded)
     next(followed)
-    handlers.stop(None, PAGE)
+    handlers.stop(None, loaded)
     *_, last = followed
     text, (path,) = given(last)
     assert text == "and more" and Path(path).name == "note.wav" and "back in the box" in said[0]
     sent.close()
+
+
+def test_an_open_talk_that_is_pressed_again_is_not_followed_twice(handlers, waiting, said):
+    sent = handlers.send({"text": "and more", "files": []}, None, PAGE)
+    next(sent), next(sent)
+    session = handlers.visits.session(None, PAGE)
+    picked = Talks(handlers.visits)._shown(session)
+    assert picked[0] == gr.skip() and picked[1]["visible"]
+    (update,) = handlers.follow(None, PAGE)
+    assert [one == gr.skip() for one in update] == [True, True, True, False, True, True]
+    handlers.stop(None, PAGE)
+    *_, last = sent
+    assert given(last) == ("and more", []) and len(said) == 1
+    assert Talks(handlers.visits)._shown(session)[0] != gr.skip()
 
 
 def test_an_edit_that_is_refused_gives_its_words_to_the_composer(handlers, waiting, said):

@@ -1,5 +1,8 @@
 """Whose session an event is about: told by its id, or before the page has one, by the page."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -19,9 +22,9 @@ def visits(tmp_path):
     folder.close()
 
 
-def request(page, browser=None):
+def request(page, browser=None, **address):
     headers = {} if browser is None else {"cookie": f"{COOKIE}={browser}"}
-    return SimpleNamespace(session_hash=page, headers=headers, query_params={})
+    return SimpleNamespace(session_hash=page, headers=headers, query_params=address)
 
 
 def test_a_message_sent_before_the_page_knows_its_id_and_the_pages_opening_are_one_session(visits):
@@ -29,6 +32,34 @@ def test_a_message_sent_before_the_page_knows_its_id_and_the_pages_opening_are_o
     sent = visits.session(None, request("page1", browser))
     opened = visits.session(None, request("page1", browser))
     assert opened is sent and visits.session(sent.id, request("page1", browser)) is sent
+
+
+def test_a_message_sent_while_the_talk_of_the_address_is_read_goes_into_it(visits, monkeypatch):
+    store, browser = visits.service.store, visits.service.store.new_browser_id()
+    talk = store.create(store.owner_of(browser))
+    load, reading, go = store.load, threading.Event(), threading.Event()
+    monkeypatch.setattr(store, "load", lambda *given: (reading.set(), go.wait(60)) and load(*given))
+    with ThreadPoolExecutor() as pool:
+        opened = pool.submit(visits.session, None, request("page1", browser, talk=talk))
+        reading.wait(60)
+        sent = pool.submit(lambda: visits.session(None, request("page1", browser, talk=talk)).talk.id)
+        time.sleep(0.05)  # a session that is given too soon is given now
+        go.set()
+        assert sent.result() == opened.result().talk.id == talk
+
+
+def test_what_a_page_shows_as_set_stays_set_when_gradio_gives_its_session_up(visits):
+    one, other = (visits.service.store.new_browser_id() for _ in range(2))
+    given_up = visits.session(None, request("page1", one))
+    visits.service.set(given_up, "image.steps", 7)
+    visits.service.set_modalities(given_up, {"text", "image"})
+    visits.close(given_up.id)
+    assert visits.service.sessions.get(given_up.id) is None
+    assert visits.session(given_up.id, request("page2", one)).settings.image.steps is None
+    again = visits.session(given_up.id, request("page1", one))
+    assert again is not given_up and (again.settings.image.steps, again.modalities) == (7, {"text", "image"})
+    visits.close(again.id)
+    assert visits.session(None, request("page1", other)).settings.image.steps is None
 
 
 def test_two_pages_of_one_browser_are_two_sessions(visits):

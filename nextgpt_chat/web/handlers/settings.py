@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ...errors import NextGPTError
-from ..controls import CONDITIONING, REPLY_WITH, shown_defaults
+from ..controls import CONDITIONING, REPLY_WITH, shown_defaults, within_range
 from ..languages import texts_in
 from ..told import told
 from .visits import Visits
@@ -30,10 +30,12 @@ class Settings:
             gr.Warning(html.escape(told(str(error), texts_in(session.language))))
 
     def setter(self, path: str) -> Any:
-        """The handler of one slider."""
+        """The handler of one slider, or of the box beside it: what is out of its range counts as the nearest value, and
+        nothing as the lowest, for that is what the page shows once the box is left."""
 
         def set_value(value: Any, session_id: str | None, request: gr.Request = None) -> None:
-            self.set_value(path, value, session_id, request)
+            kept = within_range(path, value, defaults_of(self.service.runner.pipeline))
+            self.set_value(path, kept, session_id, request)
 
         return set_value
 

@@ -197,6 +197,8 @@ class Talking:
         job = talk.job
         if job is None:
             yield updates(session, messages_of(session), stop=False)
+        elif job is session.watched:  # the page shows it already
+            yield updates(session)
         else:
             yield from self._watch(session, talk, job)
 
@@ -242,6 +244,7 @@ class Talking:
         listed: str | None = talk_list(self.service, session)
         # Without an owner nobody could come back to a reply: it ends with the page.
         events = job.events() if talk.owner is None else job.watch()
+        session.watched = job
         try:
             for message in throttled(events, live, lambda: session.talk is talk):
                 talk.flush()
@@ -253,6 +256,8 @@ class Talking:
             tell(error, session.language)
         finally:
             events.close()
+            if session.watched is job:
+                session.watched = None
         if session.talk is not talk:
             return
         composer = None

@@ -6,10 +6,13 @@ import html
 import logging
 import threading
 import weakref
+from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
+from ...config import GenerationSettings
 from ...errors import NextGPTError
 from ...serving import ChatService, Session
 from ..identity import requester
@@ -20,12 +23,24 @@ from ..told import told
 logger = logging.getLogger(__name__)
 
 
+_REMEMBERED = 1000
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    owner: str | None
+    settings: GenerationSettings
+    modalities: frozenset[str] | None
+
+
 class Visits:
     """Sessions of browsers. ``service`` does the work."""
 
     def __init__(self, service: ChatService) -> None:
         self.service = service
         self._pages: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
+        self._chosen: OrderedDict[str, _Chosen] = OrderedDict()
+        """By page: what was set in a session that was given up."""
         self._lock = threading.Lock()
 
     def session(self, session_id: str | None, request: gr.Request | None) -> Session:
@@ -42,13 +57,39 @@ class Visits:
             session = self.service.session(known_id, requester(self.service.store, request))
             if page:
                 self._pages[page] = session
-        session.language = language_of(request)
-        if session is not known:
-            try:
-                self.open_named(session, request)
-            except NextGPTError:  # its page is still to be told, see Talks.load
-                logger.debug("An address names a talk that is not there")
+            if session is not known:
+                session.opening.acquire()
+                self._choose_again(session, page)
+        if session is known:
+            session.language = language_of(request)
+            with session.opening:  # the talk of its address may still be read
+                return session
+        try:
+            session.language = language_of(request)
+            self.open_named(session, request)
+        except NextGPTError:  # its page is still to be told, see Talks.load
+            logger.debug("An address names a talk that is not there")
+        finally:
+            session.opening.release()
         return session
+
+    def close(self, session_id: str | None) -> None:
+        """Gradio gave a page's session up, an hour after its line was lost: one that stands open still comes back."""
+        session = self.service.sessions.get(session_id)
+        with self._lock:
+            for page, one in list(self._pages.items()):
+                if one is session:
+                    self._chosen[page] = _Chosen(session.owner, session.settings, session.modalities)
+                    self._chosen.move_to_end(page)
+            while len(self._chosen) > _REMEMBERED:
+                self._chosen.popitem(last=False)
+        self.service.sessions.close(session_id)
+
+    def _choose_again(self, session: Session, page: str) -> None:
+        """What a page shows as set stays set."""
+        chosen = self._chosen.pop(page, None)
+        if chosen is not None and chosen.owner == session.owner:
+            session.settings, session.modalities = chosen.settings, chosen.modalities
 
     def open_named(self, session: Session, request: gr.Request | None) -> None:
         """Opens the talk that the page's address names (``/?talk=…``). Raises NextGPTError where there is none."""
