@@ -82,7 +82,7 @@ function why(button) {
 let held = null;
 const at = (event) => event.target.closest && event.target.closest("#chatbot :is(button, summary)");
 document.addEventListener("mousedown", (event) => {
-    held = at(event) && { pressed: at(event), x: event.clientX, y: event.clientY };
+    held = event.button === 0 && at(event) && { pressed: at(event), x: event.clientX, y: event.clientY };
 }, true);
 document.addEventListener("click", (event) => {
     const { pressed, x, y } = held || {};

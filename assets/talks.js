@@ -28,6 +28,7 @@ if (bar) {
 
 // After every change of the list
 
+let titling = null; // the title that is being written: its talk's id, its form and its field
 function refresh() {
     if (!nav()) return; // not told yet
     const id = nav().dataset.opened, at = new URL(location);
@@ -81,7 +82,6 @@ function ask(title) { // resolves to whether to delete
 
 // A change of the list draws it anew, place by place, and the field with it: refresh puts it back where its talk stands
 
-let titling = null;
 function entitle({ id, form, input }) {
     const item = [...element.querySelectorAll("[data-id]")].find((one) => one.dataset.id === id);
     if (!item) return void (titling = null);

@@ -150,7 +150,8 @@ class MediaPart:
     took: float | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "name", storable(self.name))
+        for name in ("caption", "name"):
+            object.__setattr__(self, name, storable(getattr(self, name)))
 
     @property
     def kind(self) -> str:

@@ -115,11 +115,12 @@ def test_files_of_a_talk_in_the_terminal_stay_attached_beside_one_that_is_bad(ca
     for index, name in enumerate(("it's mine.png", "a b.png", "home.png")):
         PIL.Image.fromarray(tiny_image(index).pixels).save(name)
     (tmp_path / "false.png").write_text("just words")
-    files = """/file it's mine.png\n/file false.png\n/file 'a b.png' ~/home.png\n"""
+    files = """/file home.png\n/file\n/file it's mine.png\n/file false.png\n/file 'a b.png' ~/home.png\n"""
+    files += f"/file ~nobody-of-this-name/x.png\n/file {'a' * 300}\n"
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"/modalities text\n{files}{'word ' * 3000}\nlook\n/save talk.zip\n"))
     assert chat() == 0
     said = capsys.readouterr().out
-    assert "false.png is not a picture" in said and "Shorten the message" in said
+    assert "false.png is not a picture" in said and "Shorten the message" in said and "x.png was not found" in said
     sent = Conversation.load("talk.zip").turns[0]
     assert [part.name for part in sent.media] == ["it's mine.png", "a b.png", "home.png"] and sent.text == "look"
 

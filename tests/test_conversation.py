@@ -245,17 +245,25 @@ def test_what_a_talk_unpacks_to_is_refused_before_it_is_in_memory(talk, tmp_path
 
 def test_media_that_together_could_not_be_loaded_again_are_not_saved(talk, tmp_path, monkeypatch):
     monkeypatch.setattr(archive, "_TOTAL_BYTES", 20_000)
-    with pytest.raises(LimitError, match=r"media of this conversation take .* MB.*Save a shorter one"):
+    with pytest.raises(LimitError, match=r"This conversation unpacks to .* MB.*Save a shorter one"):
         talk.save(tmp_path / "talk.zip")
     assert not (tmp_path / "talk.zip").exists()
 
 
+def test_words_that_could_not_be_loaded_again_are_not_saved(talk, tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "_DOCUMENT_BYTES", 100)
+    with pytest.raises(LimitError, match="of it words"):
+        talk.save(tmp_path / "talk.zip")
+
+
 def test_text_and_names_that_are_no_unicode_are_said_saved_and_loaded(tmp_path):
     talk = Conversation()
-    talk.add_user("caf\udce9", MediaPart(Image(ramp()), name="caf\udce9.png"))
+    odd = "caf\udce9"
+    talk.add_user(odd, MediaPart(Image(ramp()), caption=odd, name=f"{odd}.png", details={"scheduler": odd}))
     talk.save(tmp_path / "talk.zip")
     (turn,) = Conversation.load(tmp_path / "talk.zip").turns
-    assert (turn.text, turn.media[0].name) == ("caf?", "caf?.png")
+    (part,) = turn.media
+    assert (turn.text, part.caption, part.name, part.details) == ("caf?", "caf?", "caf?.png", {"scheduler": "caf?"})
 
 
 def test_a_single_medium_that_is_too_large_is_named(talk, tmp_path, monkeypatch):

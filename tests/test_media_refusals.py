@@ -81,6 +81,14 @@ def test_what_comes_after_the_last_box_of_a_whole_clip_is_no_lack(tmp_path, trai
     assert len(read_media(path.read_bytes() + trailer).frames) == len(moving_square())
 
 
+def test_a_cut_clip_with_a_box_that_nobody_knows_is_not_called_whole(tmp_path):
+    path = encode_clip(tmp_path / "cut.mp4", moving_square(30), 10, "-c:v", "libx264", "-movflags", "+faststart")
+    data = path.read_bytes().replace(struct.pack(">I4s", 8, b"free"), struct.pack(">I4s", 8, b"thum"), 1)
+    assert b"thum" in data and len(read_media(data).frames) == 30
+    with pytest.raises(MediaError, match=r"cut\.mp4 could not be read as a clip: only .* of its 3\.0 seconds"):
+        read_media(data[: len(data) * 2 // 3], name="cut.mp4")
+
+
 @pytest.mark.parametrize("picture", ["damaged", "F"])
 def test_a_picture_value_that_cannot_be_read_is_refused_in_words(picture):
     file = io.BytesIO()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shlex
 import signal
 import sys
@@ -31,7 +32,7 @@ from ..errors import NextGPTError
 from ..media import read_media
 from .output import MediaFolder, one_line, only_json, print_json, say
 
-_HELP = """/file PATH        attach a file to the next message (again for more)
+_HELP = """/file PATH        attach a file to the next message (again for more; without a path: detach them)
 /modalities A,B   what the replies must hold (text,image,audio,video); without a list the model decides
 /set NAME=VALUE   change a setting, for example image.steps=8
 /seed N           the seed of the next replies; without a number a new one each time
@@ -220,6 +221,7 @@ def _talk(pipeline: Any, conversation: Any, settings: GenerationSettings, modali
             if command == "/help":
                 print(_HELP)
             elif command == "/file":
+                files = files if rest else []
                 for path in _paths(rest):  # read now: what is wrong with one leaves the others attached
                     files.append(MediaPart(read_media(path, limits=conversation.limits), name=path.name))
             elif command == "/modalities":
@@ -244,13 +246,15 @@ def _talk(pipeline: Any, conversation: Any, settings: GenerationSettings, modali
         except (NextGPTError, ValueError) as error:
             print(one_line(error))
             if len(conversation) and conversation.turns[-1].role == "user":
-                conversation.undo()  # a message without an answer; its files stay attached
+                conversation.undo()  # a message without an answer
+                if files:
+                    print("The files stay attached; /file without a path detaches them.")
 
 
 def _paths(line: str) -> list[Path]:
     """One path with anything in its name, or several, quoted as in a shell."""
-    whole = Path(line).expanduser()
-    return [whole] if whole.is_file() else [Path(one).expanduser() for one in shlex.split(line)]
+    whole = os.path.expanduser(line)
+    return [Path(os.path.expanduser(one)) for one in ([whole] if os.path.isfile(whole) else shlex.split(line))]
 
 
 def _edit_lines() -> None:

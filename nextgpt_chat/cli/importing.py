@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -107,12 +108,14 @@ def run_import(arguments: argparse.Namespace) -> int:
     files = [Path(one) for one in (arguments.nextgpt, llm, delta, arguments.imagebind) if one is not None]
     check_place(out, [*files, *given.values()])  # before anything is fetched
     _check_given(arguments)
+    llm = fetch_model_folder(llm, None, progress)[0]
+    delta = None if delta is None else fetch_model_folder(delta, None, progress)[0]
     template, lock = _template(out), SourcesLock.load(out)
     decoders = fetch_decoders(template, [kind for kind in MEDIA_KINDS if kind not in given], lock, say, progress)
     sources = ImportSources(
         nextgpt=Path(arguments.nextgpt),
-        llm=fetch_model_folder(llm, None, progress)[0],
-        llm_delta=None if delta is None else fetch_model_folder(delta, None, progress)[0],
+        llm=llm,
+        llm_delta=delta,
         imagebind=Path(arguments.imagebind),
         imagebind_config=Path(arguments.imagebind_config) if arguments.imagebind_config else None,
         decoders=given | decoders.copies,
@@ -146,13 +149,13 @@ def _check_given(arguments: argparse.Namespace) -> None:
     from ..importing.fetching import is_hub_name
 
     for name in ("nextgpt", "imagebind", "imagebind_config"):
-        if (path := getattr(arguments, name)) is not None and not Path(path).is_file():
+        if (path := getattr(arguments, name)) and not os.path.isfile(path):
             raise NextGPTError(f"{_flag(name)} is {path!r}, a file that does not exist. Check the path.")
     for name in (f"{kind}_decoder" for kind in MEDIA_KINDS):
-        if (path := getattr(arguments, name)) is not None and not Path(path).is_dir():
+        if (path := getattr(arguments, name)) and not os.path.isdir(path):
             raise NextGPTError(f"{_flag(name)} is {path!r}, a folder that does not exist. Check the path.")
     for name in ("llm", "llm_delta"):
-        if (path := getattr(arguments, name)) is not None and not (Path(path).is_dir() or is_hub_name(path)):
+        if (path := getattr(arguments, name)) and not (os.path.isdir(path) or is_hub_name(path)):
             raise NextGPTError(f"{_flag(name)} is {path!r}: neither a folder nor a hub repository's owner/name.")
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..content import Media, Video, array_of
+from ..content import Media, Video, array_of, storable
 from ..errors import LimitError, MediaError
 from ..media import Limits, encode_lossless, read_exact
 from ..media.decoding import sniff
@@ -72,21 +72,19 @@ def _number(value: Any) -> Any:
 def save(path: str | os.PathLike, document: Mapping[str, Any], media: Mapping[str, Media], generated: set[str]) -> None:
     """Writes the ZIP file atomically. ``generated``: hashes of the media to mark as AI-generated.
 
-    Raises MediaError where the place cannot be written, LimitError for a medium over 1 GB, or media that take over
-    2 GB in memory together: ``load`` would refuse them.
+    Raises MediaError where the place cannot be written, LimitError for what ``load`` would refuse: a medium over 1 GB,
+    media that take over 2 GB in memory together, words over 32 MB.
     """
+    written = storable(json.dumps(document, ensure_ascii=False, indent=1)).encode()
     together = sum(array_of(medium).nbytes for medium in media.values())
-    if together > _TOTAL_BYTES:
-        raise LimitError(
-            f"The media of this conversation take {together / 1e6:.0f} MB of memory; a saved one may have at most "
-            f"{_TOTAL_BYTES / 1e6:.0f} MB. Save a shorter one."
-        )
+    if together > _TOTAL_BYTES or len(written) > _DOCUMENT_BYTES:
+        raise _too_large("This conversation", together + len(written))
     try:
         with (
             replacing(path) as temporary,
             zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file,
         ):
-            file.writestr(DOCUMENT, json.dumps(document, ensure_ascii=False, indent=1))
+            file.writestr(DOCUMENT, written)
             for digest, medium in media.items():
                 if array_of(medium).nbytes > _MEDIUM_BYTES:
                     raise LimitError(f"A {medium.kind} of {array_of(medium).nbytes / 1e9:.1f} GB is too large to save.")
@@ -134,12 +132,12 @@ def _check_sizes(path: str | os.PathLike, file: zipfile.ZipFile) -> None:
     total = sum(entry.file_size for entry in entries)
     document = next((entry.file_size for entry in entries if entry.filename == DOCUMENT), 0)
     if total > _TOTAL_BYTES or document > _DOCUMENT_BYTES:
-        raise _too_large(path, total)
+        raise _too_large(Path(path).name, total)
 
 
-def _too_large(path: str | os.PathLike, size: int) -> LimitError:
+def _too_large(name: str, size: int) -> LimitError:
     return LimitError(
-        f"{Path(path).name} unpacks to {size / 1e6:.0f} MB or more; a saved conversation may have at most "
+        f"{name} unpacks to {size / 1e6:.0f} MB or more; a saved conversation may have at most "
         f"{_TOTAL_BYTES / 1e6:.0f} MB, {_DOCUMENT_BYTES / 1e6:.0f} MB of it words. Save a shorter one."
     )
 
@@ -165,7 +163,7 @@ def _medium(path: str | os.PathLike, file: zipfile.ZipFile, part: dict[str, Any]
     except LimitError as error:
         if limits == _LIMITS:
             raise
-        raise _too_large(path, _TOTAL_BYTES) from error
+        raise _too_large(Path(path).name, _TOTAL_BYTES) from error
     if kind == "video" and isinstance(medium, Video):
         medium = Video(medium.frames, float(part["fps"]))
     if medium.kind != kind or medium.sha256 != digest:

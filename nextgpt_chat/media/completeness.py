@@ -27,12 +27,13 @@ def missing_bytes(path: Path, demuxer: str) -> int | None:
 
 
 def _end_of_boxes(file: BinaryIO, size: int) -> int | None:
-    position = 0
+    position, seen = 0, set[bytes]()
     while position + 8 <= size:
         file.seek(position)
         length, kind = struct.unpack(">I4s", file.read(8))
-        if kind not in _BOXES:  # padding, tags: what comes after the last box, players ignore
-            return position
+        if kind not in _BOXES:  # after the last box padding and tags, which players ignore; before it, who knows
+            return position if {b"moov", b"mdat"} <= seen or b"moof" in seen else None
+        seen.add(kind)
         if length == 1:
             extended = file.read(8)
             length = struct.unpack(">Q", extended)[0] if len(extended) == 8 else 16

@@ -204,8 +204,9 @@ class ChatService:
                 if known is not None and known.shows(session.owner, talk_id):
                     talk = known
                 self._talks[talk_id] = talk
-        if session.asked == talk_id:
-            session.show(talk)
+        with session.lock:
+            if session.asked == talk_id:
+                session.show(talk)
 
     def delete(self, owner: str, talk_id: str) -> None:
         """Removes a talk and the media that no other one has. A running turn is stopped and waited for.

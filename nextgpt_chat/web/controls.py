@@ -116,7 +116,7 @@ def build_controls(reply_with: gr.Radio, keeping: Any = None) -> Controls:
         gr.Markdown(_said("settings_heading"))
         with gr.Group():
             controls.random = gr.Checkbox(True, label=_said("random_seed"), elem_id="random-seed")
-            controls.seed = gr.Number(0, label=_said("seed"), precision=0, minimum=0, interactive=False, elem_id="seed")
+            controls.seed = gr.Number(0, label=_said("seed"), precision=0, interactive=False, elem_id="seed")
         for modality, title, group in GROUPS:
             with gr.Accordion(_said(title), open=False, elem_id=f"settings-{modality}"):
                 for control in group:
@@ -166,7 +166,8 @@ def within_range(path: str, value: Any, defaults: Mapping[str, Mapping[str, Any]
     """The value of the slider of ``path`` that is nearest; what is no number comes back as it is."""
     control = next(one for _, _, group in GROUPS for one in group if one.path == path)
     modality, _, name = path.partition(".")
-    default = defaults.get(modality, {}).get(name, control.fallback)
+    default = defaults.get(modality, {}).get(name)
+    default = control.fallback if default is None else default
     low, high = min(control.low, default), max(control.high, default)
     if value is None:
         return low

@@ -13,7 +13,9 @@ from ..errors import NextGPTError
 def space_environment(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:
     """The environment; on a Space, it also says to listen on every address, unless it says otherwise."""
     environment = os.environ if environment is None else environment
-    return {"NEXTGPT_HOST": "0.0.0.0", **environment} if environment.get("SPACE_ID") else environment
+    if not environment.get("SPACE_ID"):
+        return environment
+    return {**environment, "NEXTGPT_HOST": environment.get("NEXTGPT_HOST") or "0.0.0.0"}
 
 
 def prepare(load: Callable[[], Any], environment: Mapping[str, str] | None = None) -> Any:

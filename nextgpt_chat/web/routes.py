@@ -201,5 +201,7 @@ def _trouble(error: NextGPTError, say: Texts) -> Response:
     """A talk that is not there, or an export that failed on the server's disk."""
     if type(error) is NextGPTError:
         return _not_here(say)
-    logger.error("A talk could not be exported: %s", error)
-    return Response(told(str(error), say), 500, {**_INERT, "Cache-Control": "no-store"}, "text/plain; charset=utf-8")
+    status = 413 if isinstance(error, LimitError) else 500
+    if status == 500:
+        logger.error("A talk could not be exported: %s", error)
+    return Response(told(str(error), say), status, {**_INERT, "Cache-Control": "no-store"}, "text/plain; charset=utf-8")

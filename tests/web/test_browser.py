@@ -228,7 +228,14 @@ def test_settings_reach_the_pipeline(page, pipeline):
     assert (settings.image.steps, settings.image.guidance_scale, seed) == (5, None, 42)
 
 
-def test_what_is_typed_quickly_or_out_of_range_is_used_as_the_page_shows_it(page, pipeline, monkeypatch):
+def until(reached):
+    end = time.monotonic() + PATIENCE / 1000
+    while not reached():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_what_is_typed_quickly_or_out_of_range_is_used_as_the_page_shows_it(page, served, pipeline, monkeypatch):
     slowly = ChatService.set
     monkeypatch.setattr(ChatService, "set", lambda *given: (time.sleep(0.3), slowly(*given)))
     steps = open_picture_steps(page)
@@ -241,7 +248,8 @@ def test_what_is_typed_quickly_or_out_of_range_is_used_as_the_page_shows_it(page
     expect(seed).to_be_enabled()
     seed.fill("")
     seed.press_sequentially("1234")
-    page.wait_for_timeout(1500)
+    shown = [one for one in served.service.sessions._sessions.values() if one.settings.image.steps is not None]
+    until(lambda: any((one.settings.image.steps, one.settings.seed) == (100, 1234) for one in shown))
     send(page, "typed quickly")
     expect(page.locator("#chatbot")).to_contain_text("You said: typed quickly")
     settings, used, _, _ = next(seen for seen in pipeline.seen if seen[3].text == "typed quickly")

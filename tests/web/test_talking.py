@@ -179,6 +179,24 @@ def test_an_open_talk_that_is_pressed_again_is_not_followed_twice(handlers, wait
     assert Talks(handlers.visits)._shown(session)[0] != gr.skip()
 
 
+def test_a_talk_that_is_pressed_twice_at_once_is_followed_once(handlers, waiting, monkeypatch):
+    sent = handlers.send({"text": "and more", "files": []}, None, PAGE)
+    next(sent), next(sent)
+    handlers.visits.session(None, PAGE).watched = None  # as if another page had sent it
+    listing, updates = talking.talk_list, []
+
+    def listed(*given):
+        monkeypatch.setattr(talking, "talk_list", listing)
+        updates.extend(handlers.follow(None, PAGE))
+        return listing(*given)
+
+    monkeypatch.setattr(talking, "talk_list", listed)
+    first = handlers.follow(None, PAGE)
+    next(first)
+    assert len(updates) == 1
+    first.close()
+
+
 def test_an_edit_that_is_refused_gives_its_words_to_the_composer(handlers, waiting, said):
     first = press(handlers, "edit", text="other words")
     next(first), next(first)

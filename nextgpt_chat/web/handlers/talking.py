@@ -194,10 +194,13 @@ class Talking:
         """A talk was opened, perhaps again: shows the reply that is being made in it, from its first word on."""
         session = self.visits.session(session_id, request)
         talk = session.talk
-        job = talk.job
+        with session.lock:
+            job = talk.job
+            shown = job is session.watched
+            session.watched = job
         if job is None:
             yield updates(session, messages_of(session), stop=False)
-        elif job is session.watched:  # the page shows it already
+        elif shown:  # by this page, already
             yield updates(session)
         else:
             yield from self._watch(session, talk, job)
@@ -238,13 +241,28 @@ class Talking:
     ) -> Iterator[Updates]:
         """The reply in the making, until it is made or the page shows another talk. ``written`` goes back to the
         composer where no reply comes of it; ``left``: what the composer is updated with until then."""
+        session.watched = job
+        try:
+            yield from self._show(session, talk, job, written, left)
+        finally:
+            with session.lock:
+                if session.watched is job:
+                    session.watched = None
+
+    def _show(
+        self,
+        session: Session,
+        talk: OpenTalk,
+        job: Job,
+        written: dict[str, Any] | None,
+        left: Callable[[], Any],
+    ) -> Iterator[Updates]:
         address = address_of(talk)
         say = texts_in(session.language)
         live = LiveReply(address, say)
         listed: str | None = talk_list(self.service, session)
         # Without an owner nobody could come back to a reply: it ends with the page.
         events = job.events() if talk.owner is None else job.watch()
-        session.watched = job
         try:
             for message in throttled(events, live, lambda: session.talk is talk):
                 talk.flush()
@@ -256,8 +274,6 @@ class Talking:
             tell(error, session.language)
         finally:
             events.close()
-            if session.watched is job:
-                session.watched = None
         if session.talk is not talk:
             return
         composer = None

@@ -87,7 +87,8 @@ class Talks:
     def _shown(self, session: Session) -> Shown:
         """A reply in the making is shown by Talking.follow, right after this."""
         stop = gr.update(visible=session.busy)
-        watched = session.busy and session.talk.job is session.watched  # as it is shown: pressed though it is open
+        job = session.talk.job
+        watched = job is not None and job is session.watched  # as it is shown: pressed though it is open
         return gr.skip() if watched else messages_of(session), stop, session.id, talk_list(self.service, session)
 
 
