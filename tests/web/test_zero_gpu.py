@@ -240,6 +240,7 @@ def test_a_missing_package_is_said_before_anything_is_loaded(monkeypatch):
 def test_a_space_listens_on_every_address_unless_told_otherwise():
     assert space_environment({}) == {}
     assert space_environment({"SPACE_ID": "me/mine"})["NEXTGPT_HOST"] == "0.0.0.0"
+    assert space_environment({"SPACE_ID": "me/mine", "NEXTGPT_HOST": ""})["NEXTGPT_HOST"] == "0.0.0.0"
     assert space_environment({"SPACE_ID": "me/mine", "NEXTGPT_HOST": "127.0.0.1"})["NEXTGPT_HOST"] == "127.0.0.1"
 
 
