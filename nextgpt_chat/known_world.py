@@ -51,11 +51,13 @@ class KnownWorld:
         known: Mapping[str, Sequence[Tensor]],
         calibration: Mapping[str, Sequence[Tensor]],
         false_alarm: float = 0.01,
+        made: Mapping[str, Sequence[Tensor]] | None = None,
     ) -> KnownWorld:
-        """``known``: kind → features (V, D) of each of the world's media; ``calibration``: of others, not fitted.
+        """``known``: kind → features (V, D) of each of the world's media; ``calibration``: of others, not fitted;
+        ``made``: of media that the model makes, which differ a little and come back to it as files.
 
-        The threshold is the distance that a share ``false_alarm`` of the calibration exceeds. Raises ValueError for
-        fewer than 20 media of a kind on either side.
+        The threshold is the distance that a share ``false_alarm`` of the calibration exceeds, or of what is made where
+        that is farther. Raises ValueError for fewer than 20 media of a kind on either side.
         """
         if not 0 < false_alarm < 1:
             raise ValueError(f"false_alarm is {false_alarm}; it must be between 0 and 1")
@@ -68,8 +70,11 @@ class KnownWorld:
                     "give at least 20 of each"
                 )
             mean, whitening = _gaussian(torch.cat(list(media)))
-            distances = [_Reference(1.0, mean, whitening).distance(views) for views in held]
-            references[kind] = _Reference(_upper_quantile(torch.tensor(distances), false_alarm), mean, whitening)
+            farthest = 0.0
+            for group in filter(len, (held, (made or {}).get(kind, ()))):
+                distances = [_Reference(1.0, mean, whitening).distance(views) for views in group]
+                farthest = max(farthest, _upper_quantile(torch.tensor(distances), false_alarm))
+            references[kind] = _Reference(farthest, mean, whitening)
         return cls(references)
 
     def distance(self, kind: str, views: Tensor) -> float:

@@ -374,6 +374,15 @@ def test_the_false_alarm_rate_is_that_of_the_calibration_set():
     assert 0.05 <= sum(world.is_unknown("image", views) for views in held) / len(held) <= 0.1
 
 
+def test_what_the_model_makes_is_known_though_it_lies_a_little_farther():
+    own = [views + 0.05 for views in plane(100, 3)]
+    world = KnownWorld.fit({"image": plane(500, 0)}, {"image": plane(300, 2)})
+    assert sum(world.is_unknown("image", views) for views in own) > 50
+    world = KnownWorld.fit({"image": plane(500, 0)}, {"image": plane(300, 2)}, made={"image": own})
+    assert sum(world.is_unknown("image", views) for views in own) <= 1
+    assert world.is_unknown("image", torch.zeros(1, 16))
+
+
 def test_a_broken_reference_is_a_checkpoint_error(tmp_path):
     (tmp_path / "world.safetensors").write_bytes(b"nothing")
     for name in ("world.safetensors", "absent.safetensors"):

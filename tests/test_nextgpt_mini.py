@@ -115,9 +115,10 @@ def test_what_the_world_does_not_hold_is_said_to_be_unknown(mini):
     for stranger in strangers:
         reply = ask(mini, "what is this?", stranger)
         assert reply.text == mini.manifest.unknown_media.message, stranger.kind
-    # Its own pictures are of its world.
-    made = ask(mini, "draw a yellow star")
-    assert parse(ask(mini, "what is this?", made.images[0]).text)["thing"] == "star"
+    # Its own pictures are of its world, also where they come back as files.
+    for seed in range(3):
+        made = ask(mini, "draw a yellow star", seed=seed)
+        assert parse(ask(mini, "what is this?", made.images[0]).text)["thing"] == "star"
 
 
 def test_small_talk_makes_no_media_and_a_number_of_steps_is_heeded(mini):
