@@ -147,7 +147,7 @@ trained first, alone (`training/sound_captions.py`). The vocoder's phases are me
 
 **Limits.** It knows nothing of the real world and says so for media that are far from its own; people, brands, places
 and facts are outside. Its pictures are 128 × 128, its clips eight frames of 64 × 64, its sounds two seconds.
-Asked whether something is so, it says what is there, without a Yes or No.
+Asked whether something is so, it says what is there; a Yes or No before that means nothing.
 
 **Licence.** {LICENCE}
 """
