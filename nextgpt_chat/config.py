@@ -26,7 +26,7 @@ def _number(name: str, value: Any, annotation: str) -> int | float:
         raise ValueError(f"{name} must be a number, not {value!r}")
     if not annotation.startswith("int"):
         return value if isinstance(value, int) else float(value)
-    if value != value or value in (float("inf"), -float("inf")) or value != int(value):
+    if not isinstance(value, int) and not float(value).is_integer():
         raise ValueError(f"{name} must be a whole number, not {value!r}")
     return int(value)
 

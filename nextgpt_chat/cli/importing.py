@@ -156,7 +156,9 @@ def _check_given(arguments: argparse.Namespace) -> None:
             raise NextGPTError(f"{_flag(name)} is {path!r}, a folder that does not exist. Check the path.")
     for name in ("llm", "llm_delta"):
         if (path := getattr(arguments, name)) and not (os.path.isdir(path) or is_hub_name(path)):
-            raise NextGPTError(f"{_flag(name)} is {path!r}: neither a folder nor a hub repository's owner/name.")
+            raise NextGPTError(
+                f"{_flag(name)} is {path!r}: neither a folder nor a hub repository's owner/name. Check it."
+            )
 
 
 def _flag(name: str) -> str:

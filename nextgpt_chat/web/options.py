@@ -15,7 +15,7 @@ MEMORY_PLANS = (
 )
 _DEVICE = re.compile(r"auto|(cpu|cuda|mps|xpu)(:\d+)?")
 _TRUE = ("1", "true", "yes", "on")
-_FALSE = ("", "0", "false", "no", "off")
+_FALSE = ("0", "false", "no", "off")
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _from_environment(parser: argparse.ArgumentParser, name: str, default: Any, 
     variable = f"NEXTGPT_{name.upper()}"
     text = environment.get(variable)
     if not text:  # compose files set what is not set to nothing
-        return False if isinstance(default, bool) and text == "" else default
+        return default
     if isinstance(default, bool):
         if text.lower() not in (*_TRUE, *_FALSE):
             parser.error(f"{variable} is {text!r}; it must be true or false")
